@@ -1,0 +1,1 @@
+"""A throwaway project on this machine."""
