@@ -1,0 +1,1 @@
+"""What tests stand on: servers, fault proxies, builders and loud skips."""
