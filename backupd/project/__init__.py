@@ -1,1 +1,97 @@
 """The Supabase project that is backed up: its tables and keys, pages of rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+
+import structlog
+
+from backupd.config import ProjectSettings
+from backupd.model import ShouldStop, Table, TableName, never_stop
+from backupd.project.answers import TRANSIENT_STATUSES
+from backupd.project.connection import Answer, Connection, Patience, Traffic
+from backupd.project.discovery import Discovery, Unreadable, discover
+from backupd.project.keys import KeyKind, key_kind
+from backupd.project.openapi import Listing, parse_listing
+from backupd.project.reading import Rows, TableOutcome, read_table
+from backupd.project.side_by_side import Lane, side_by_side
+
+__all__ = [
+    "TRANSIENT_STATUSES",
+    "Discovery",
+    "KeyKind",
+    "Lane",
+    "Patience",
+    "Project",
+    "Rows",
+    "TableOutcome",
+    "Traffic",
+    "Unreadable",
+    "key_kind",
+]
+
+_FIRST_ATTEMPTS = 3
+"""Tries for the first requests of a run: a wrong URL should be said soon."""
+
+
+class Project:
+    """A Supabase project, reached through its Data API with a key that sees every row.
+
+    Raises KeyRefused at once for a key that does not.
+    """
+
+    def __init__(
+        self,
+        settings: ProjectSettings,
+        *,
+        log: structlog.typing.FilteringBoundLogger,
+        should_stop: ShouldStop = never_stop,
+        patience: Patience | None = None,
+        traffic: Traffic | None = None,
+    ) -> None:
+        self._settings = settings
+        self._connection = Connection(
+            settings.url,
+            settings.key.reveal(),
+            log=log,
+            should_stop=should_stop,
+            patience=patience or Patience(),
+            max_bytes_per_second=settings.max_bytes_per_second,
+            connections=settings.concurrency,
+            traffic=traffic,
+        )
+        self.host = self._connection.host
+        self.key_kind = self._connection.key_kind
+        self.traffic = self._connection.traffic
+
+    def __enter__(self) -> Project:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def discover(self, expected: Collection[TableName] = ()) -> Discovery:
+        """Find out which tables there are to back up; `expected` are those of the last completed backup.
+
+        Raises KeyRefused, ProjectUnreachable, ProjectError when there is nothing to back up, and Interrupted.
+        """
+        listings = [self._listing(schema) for schema in self._settings.schemas]
+        return discover(self._connection, self._settings, listings, expected)
+
+    @contextmanager
+    def read(self, tables: Sequence[Table]) -> Iterator[list[Lane[Rows, TableOutcome]]]:
+        """Read `tables` side by side, `project.concurrency` at a time; gives a lane for each, to be taken in order."""
+        reads = [partial(self._read_one, table) for table in tables]
+        with side_by_side(reads, self._settings.concurrency) as lanes:
+            yield lanes
+
+    def _read_one(self, table: Table) -> Generator[Rows, None, TableOutcome]:
+        return read_table(self._connection, table, page_rows=self._settings.page_rows)
+
+    def _listing(self, schema: str) -> Listing:
+        def parse(answer: Answer) -> Listing:
+            return parse_listing(schema, answer.body)
+
+        return self._connection.document(schema, parse, attempts=_FIRST_ATTEMPTS)

@@ -1,0 +1,140 @@
+"""One option: its place, its type, its default, and the sentence that explains it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+Parse = Callable[[object], Any]
+"""Turns a value as TOML gives it into a setting. Raises ValueError that says what is allowed."""
+
+
+class Secret:
+    """A value that does not show itself: not in a log, not in a traceback, not when printed."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def reveal(self) -> str:
+        """Give the value, to whoever sends it on."""
+        return self._value
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A setting in `backupd.toml` under `[section]`, or in the environment as `BACKUPD_<SECTION>__<NAME>`."""
+
+    section: str
+    name: str
+    parse: Parse
+    default: Any
+    help: str
+    example: str
+    takes_text: bool = False
+
+    @property
+    def key(self) -> str:
+        """How people name it: `project.page_rows`."""
+        return f"{self.section}.{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """Its environment variable."""
+        return f"BACKUPD_{self.section}__{self.name}".upper()
+
+    def parse_variable(self, text: str) -> Any:
+        """Read the value from an environment variable: TOML, or plain text, or words separated by commas."""
+        if self.takes_text:
+            return self.parse(text)
+        try:
+            value: object = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = [part.strip() for part in text.split(",") if part.strip()]
+        try:
+            return self.parse(value)
+        except ValueError:
+            return self.parse([value] if isinstance(value, str) else text)
+
+
+def text(value: object) -> str:
+    """Any text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        message = "must be a text in quotes"
+        raise ValueError(message)
+    return value.strip()
+
+
+def texts(value: object) -> tuple[str, ...]:
+    """A list of texts."""
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        message = 'must be a list of texts, such as ["users", "profiles"]'
+        raise ValueError(message)
+    return tuple(value)
+
+
+def some_texts(value: object) -> tuple[str, ...]:
+    """A list of at least one text."""
+    if not (items := texts(value)):
+        message = "must not be empty"
+        raise ValueError(message)
+    return items
+
+
+def keys_by_table(value: object) -> dict[str, tuple[str, ...]]:
+    """A table that gives the key columns of tables."""
+    if not isinstance(value, dict):
+        message = 'must be a table such as { my_view = ["id"] }'
+        raise ValueError(message)
+    return {name: some_texts(columns) for name, columns in value.items()}
+
+
+def flag(value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        message = "must be true or false"
+        raise ValueError(message)
+    return value
+
+
+def whole(least: int, most: int) -> Parse:
+    """A whole number from `least` to `most`."""
+
+    def parse(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            message = f"must be a whole number from {least:,} to {most:,}"
+            raise ValueError(message)
+        return value
+
+    return parse
+
+
+def project_url(value: object) -> str:
+    """The URL of a Supabase project: scheme and host alone."""
+    given = text(value).rstrip("/")
+    try:
+        parts = urlsplit(given)
+        port_is_fine = parts.port is None or parts.port > 0
+    except ValueError as error:
+        message = f"is not a URL ({error})"
+        raise ValueError(message) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
+        message = "must look like https://abcd.supabase.co"
+        raise ValueError(message)
+    if parts.path or parts.query or parts.fragment or parts.username:
+        message = f"must be the project URL alone, such as {parts.scheme}://{parts.hostname}"
+        raise ValueError(message)
+    return given

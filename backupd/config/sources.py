@@ -1,0 +1,139 @@
+"""Where settings come from: the file, the environment, secret files and systemd credentials."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from backupd.config.options import Option, Secret
+from backupd.config.settings import OPTIONS, PROJECT_KEYS
+from backupd.errors import ConfigError
+
+_PREFIX = "BACKUPD_"
+_OTHER_VARIABLES = ("BACKUPD_CONFIG", "BACKUPD_TEST_")
+_SECRET_WORDS = ("key", "token", "password", "secret")
+_LONGEST_SHOWN = 60
+_MOST_SECRET_BYTES = 64 << 10
+
+
+class Problems:
+    """Collects what is wrong, so that a person mends everything in one go."""
+
+    def __init__(self) -> None:
+        self._found: list[str] = []
+
+    def add(self, where: str, what: str) -> None:
+        """Note that `where` (an option, a variable, a file) is wrong, and what is allowed."""
+        self._found.append(f"{where} {what}")
+
+    def collect(self, where: str, key: str, parse: Callable[[Any], Any], given: object) -> dict[str, Any]:
+        """Parse a value; an empty dict and a noted problem when it is not allowed."""
+        try:
+            return {key: parse(given)}
+        except ValueError as error:
+            shown = str(given) if len(str(given)) <= _LONGEST_SHOWN else f"{str(given)[:_LONGEST_SHOWN]}…"
+            self.add(where, f"is {shown!r}; it {error}")
+            return {}
+
+    def raise_if_any(self) -> None:
+        """Raise ConfigError with everything that was noted."""
+        if self._found:
+            count = "a problem" if len(self._found) == 1 else f"{len(self._found)} problems"
+            lines = "\n".join(f"  {line}" for line in self._found)
+            raise ConfigError(
+                f"the configuration has {count}:\n{lines}", hint="`backupd config --example` shows every option."
+            )
+
+
+def find_file(environ: Mapping[str, str], path: Path | None) -> Path | None:
+    """Find the configuration file: the one asked for, which must exist, or the first of the usual places."""
+    asked = path or (Path(environ["BACKUPD_CONFIG"]) if environ.get("BACKUPD_CONFIG") else None)
+    if asked is not None:
+        if not asked.is_file():
+            raise ConfigError(
+                f"there is no configuration file {asked}",
+                hint="Leave out --config and BACKUPD_CONFIG to use the defaults, or make one: "
+                "backupd config --example > backupd.toml",
+            )
+        return asked
+    config_home = environ.get("XDG_CONFIG_HOME") or str(Path(environ.get("HOME", "/")) / ".config")
+    usual = (Path("/etc/backupd/backupd.toml"), Path(config_home) / "backupd" / "backupd.toml")
+    return next((file for file in usual if file.is_file()), None)
+
+
+def read_file(file: Path, problems: Problems) -> dict[str, Any]:
+    """Read the settings of a TOML file, by option key."""
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", hint="Check its owner and mode.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from error
+    by_key = {option.key: option for option in OPTIONS}
+    found: dict[str, Any] = {}
+    for section, members in document.items():
+        if not isinstance(members, dict):
+            problems.add(f"{file}: {section}", _unknown(section, by_key))
+            continue
+        for name, given in members.items():
+            key = f"{section}.{name}"
+            if key in by_key:
+                found.update(problems.collect(f"{file}: {key}", key, by_key[key].parse, given))
+            else:
+                problems.add(f"{file}: {key}", _unknown(key, by_key))
+    return found
+
+
+def read_variables(environ: Mapping[str, str], problems: Problems) -> dict[str, Any]:
+    """Read the `BACKUPD_…` variables, by option key."""
+    by_variable = {option.variable: option for option in OPTIONS}
+    found: dict[str, Any] = {}
+    for name, given in sorted(environ.items()):
+        if not name.startswith(_PREFIX) or name.startswith(_OTHER_VARIABLES):
+            continue
+        option = by_variable.get(name)
+        if option is None:
+            problems.add(name, _unknown(name, by_variable))
+        else:
+            found.update(problems.collect(name, option.key, option.parse_variable, given))
+    return found
+
+
+def read_secret(name: str, environ: Mapping[str, str], problems: Problems) -> Secret | None:
+    """Read a secret from its variable, the file its `_FILE` variable names, or the systemd credential of its name."""
+    if given := environ.get(name, "").strip():
+        return Secret(given)
+    if file := environ.get(f"{name}_FILE"):
+        return _secret_from(Path(file), f"{name}_FILE", problems)
+    if directory := environ.get("CREDENTIALS_DIRECTORY"):
+        for candidate in (Path(directory) / name, Path(directory) / name.lower()):
+            if candidate.is_file():
+                return _secret_from(candidate, f"the credential {candidate.name}", problems)
+    return None
+
+
+def _secret_from(file: Path, where: str, problems: Problems) -> Secret | None:
+    try:
+        with file.open("rb") as opened:
+            value = opened.read(_MOST_SECRET_BYTES).decode().strip()
+    except OSError as error:
+        problems.add(where, f"cannot be read: {file}: {error.strerror}")
+        return None
+    except UnicodeDecodeError:
+        problems.add(where, f"is not text: {file}")
+        return None
+    if not value:
+        problems.add(where, f"is empty: {file}")
+        return None
+    return Secret(value)
+
+
+def _unknown(name: str, known: Mapping[str, Option]) -> str:
+    if "." in name and any(word in name.rpartition(".")[2].lower() for word in _SECRET_WORDS):
+        names = " or ".join(secret.name for secret in PROJECT_KEYS[:2])
+        return f"does not go into the file; set {names}, or its _FILE variant, or a systemd credential"
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"is not a setting; did you mean {close[0]}?" if close else "is not a setting"

@@ -1,0 +1,146 @@
+"""What an answer of the project means: which error a person sees, and what is worth asking again."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import httpx
+
+from backupd.errors import KeyRefused, ProjectError, ProjectUnreachable, TableUnreadable
+
+TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525)})
+"""Asked again: time-outs, rate limits, and what proxies say when the server behind them is away."""
+
+MISSING_GRANT = "42501"
+STATEMENT_TIMEOUT = "57014"
+GONE = frozenset({"PGRST205", "42P01"})
+_TOO_LARGE = frozenset({"54000", "53200", "53400"})
+_TRANSIENT_SQL_CLASSES = ("08", "40", "53", "57")
+_SHOWN_CHARACTERS = 200
+
+
+class Transient(Exception):
+    """May be better the next time. `reason` is one word for the metrics."""
+
+    def __init__(
+        self, message: str, *, reason: str, retry_after_seconds: float | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
+        self.hint = hint
+
+    @classmethod
+    def from_network(cls, error: Exception, host: str) -> Transient:
+        """Put a failure of the network into words."""
+        if isinstance(error, httpx.ConnectError):
+            hint = (
+                f"Is the URL right, and is {host} up? A free project is paused after a week without use: "
+                "restore it in the Supabase dashboard."
+            )
+            return cls(f"cannot connect ({error})", reason="connect", hint=hint)
+        if isinstance(error, httpx.TimeoutException):
+            return cls(f"timed out ({type(error).__name__})", reason="timeout")
+        return cls(f"the connection broke ({str(error) or type(error).__name__})", reason="network")
+
+
+class PageTooLarge(Exception):
+    """The page has more bytes than we hold in memory; ask for fewer rows."""
+
+
+class StatementTimeout(Exception):
+    """The database ran out of time or memory for this query; ask for fewer rows."""
+
+
+class ColumnRefused(TableUnreadable):
+    """The server does not know a column, or cannot compare or order by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Complaint:
+    """The JSON body of an error, as PostgREST and Supabase's gateway write it."""
+
+    code: str
+    message: str
+    hint: str | None
+
+    @classmethod
+    def parse(cls, body: bytes) -> _Complaint:
+        try:
+            document = json.loads(body)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            return cls("", " ".join(body[:_SHOWN_CHARACTERS].decode(errors="replace").split()), None)
+        message = document.get("message") or document.get("error") or document.get("msg") or ""
+        hint = document.get("hint")
+        return cls(str(document.get("code") or ""), str(message)[:_SHOWN_CHARACTERS], str(hint) if hint else None)
+
+
+def error_of(status: int, headers: httpx.Headers, body: bytes, host: str) -> Exception:
+    """Return the exception for an answer that is not 200 or 206. Goes by the SQL code before the status."""
+    complaint = _Complaint.parse(body)
+    if complaint.code == STATEMENT_TIMEOUT or complaint.code in _TOO_LARGE:
+        return StatementTimeout(complaint.message)
+    by_code = _error_by_code(complaint)
+    if by_code is not None:
+        return by_code
+    words = f"{status} {complaint.message or httpx.codes.get_reason_phrase(status)}".strip()
+    if status in TRANSIENT_STATUSES and not _is_permanent(complaint.code):
+        reason = "rate_limited" if status == 429 else f"status_{status}"
+        return Transient(f"answered {words}", reason=reason, retry_after_seconds=_retry_after(headers))
+    return _error_by_status(status, words, complaint, host)
+
+
+def _error_by_code(complaint: _Complaint) -> Exception | None:
+    code = complaint.code
+    if code == MISSING_GRANT:
+        return TableUnreadable(complaint.message, code=code)
+    if code in GONE:
+        return TableUnreadable(complaint.message, code=code)
+    if code == "PGRST106":
+        return ProjectError(f"{complaint.message}", hint=f"{complaint.hint}. Set project.schemas accordingly.")
+    if code in ("42703", "42883", "PGRST100", "PGRST204"):
+        return ColumnRefused(complaint.message, code=code)
+    if code == "PGRST103":
+        return TableUnreadable(complaint.message, code=code)
+    return None
+
+
+def _error_by_status(status: int, words: str, complaint: _Complaint, host: str) -> Exception:
+    if status in (401, 403):
+        return KeyRefused(
+            f"the Data API of {host} refused the API key: {words}",
+            hint="Has the key been revoked, or does it belong to another project? `backupd check` tests each service.",
+        )
+    if status in (402, 540):
+        return ProjectUnreachable(
+            f"{host} is paused or restricted: {words}",
+            hint="Open the project in the Supabase dashboard: restore it, or settle its usage limits.",
+        )
+    if complaint.code:
+        return TableUnreadable(f"{complaint.message} ({complaint.code})", code=complaint.code)
+    return ProjectUnreachable(
+        f"{host} does not answer like a Supabase project: {words}",
+        hint="SUPABASE_URL is the project URL alone, such as https://abcd.supabase.co",
+    )
+
+
+def _is_permanent(code: str) -> bool:
+    """A 500 that carries an SQL error is the database's last word, unless it is about connections or locks."""
+    return len(code) == 5 and not code.startswith(_TRANSIENT_SQL_CLASSES) and code != "XX000"
+
+
+def _retry_after(headers: httpx.Headers) -> float | None:
+    value = headers.get("Retry-After", "").strip()
+    if value.isdecimal():
+        return float(value)
+    try:
+        until = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)
+    return max(0.0, (until - datetime.now(UTC)).total_seconds())

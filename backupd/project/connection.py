@@ -1,0 +1,276 @@
+"""One connection to the project: sends a query, and hands back either the raw body or an error that says what to do.
+
+Queries are built with the Supabase client and sent with its session and headers, but the body is taken as bytes:
+the client's own `execute()` decodes numbers to floats and loses digits.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Protocol, TypeVar
+
+import httpx
+import structlog
+from supabase import Client, ClientOptions, create_client
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+
+from backupd import __version__
+from backupd.errors import Interrupted, ProjectUnreachable
+from backupd.model import ShouldStop
+from backupd.project.answers import PageTooLarge, Transient, error_of
+from backupd.project.keys import require_full_sight
+from backupd.project.rows import MalformedPage
+
+USER_AGENT = f"backupd/{__version__}"
+Parsed = TypeVar("Parsed")
+
+
+class Request(Protocol):
+    """A query as the Supabase client builds it (`postgrest.base_request_builder.RequestConfig`)."""
+
+    http_method: str
+    path: Any
+    headers: httpx.Headers
+    params: httpx.QueryParams
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the project is waited for. Times in seconds."""
+
+    connect_seconds: float = 10.0
+    read_seconds: float = 60.0
+    request_seconds: float = 900.0
+    attempts: int = 7
+    first_pause_seconds: float = 0.5
+    longest_pause_seconds: float = 30.0
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went over the wire so far, counted for the metrics. Safe to use from several threads."""
+
+    requests: Counter[str] = field(default_factory=Counter)
+    retries: Counter[str] = field(default_factory=Counter)
+    received_bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answered(self, code: str) -> None:
+        """Count a request by its status code, or by the word for what happened instead of one."""
+        with self._lock:
+            self.requests[code] += 1
+
+    def retried(self, reason: str) -> None:
+        """Count a retry by its reason."""
+        with self._lock:
+            self.retries[reason] += 1
+
+    def received(self, size_bytes: int) -> None:
+        """Count bytes as they came over the wire: this is what egress is billed by."""
+        with self._lock:
+            self.received_bytes += size_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A good answer: its status, headers, and body to the byte."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+    @property
+    def counted_rows(self) -> int | None:
+        """The total in `Content-Range: 0-99/672114`, None for `*`."""
+        _, _, total = self.headers.get("Content-Range", "").rpartition("/")
+        return int(total) if total.isdecimal() else None
+
+
+class Throttle:
+    """Keeps the rate at which bytes are taken off the wire below a cap, over all threads together."""
+
+    def __init__(self, bytes_per_second: int | None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._rate = bytes_per_second
+        self._monotonic = monotonic
+        self._free_at = monotonic()
+        self._lock = threading.Lock()
+
+    def pause_for(self, size_bytes: int) -> float:
+        """Seconds to wait before the next read, now that `size_bytes` have been read."""
+        if not self._rate:
+            return 0.0
+        with self._lock:
+            now = self._monotonic()
+            self._free_at = max(self._free_at, now) + size_bytes / self._rate
+            return self._free_at - now
+
+
+class Connection:
+    """Sends queries to one project, again and again where that makes sense, and counts what it cost."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        log: structlog.typing.FilteringBoundLogger,
+        should_stop: ShouldStop,
+        patience: Patience,
+        max_bytes_per_second: int | None = None,
+        connections: int = 4,
+        traffic: Traffic | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.key_kind = require_full_sight(key)
+        self.host = httpx.URL(url).netloc.decode()
+        self.traffic = traffic if traffic is not None else Traffic()
+        self._log = log
+        self._should_stop = should_stop
+        self._patience = patience
+        self._throttle = Throttle(max_bytes_per_second, monotonic=monotonic)
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._http = httpx.Client(
+            http2=False,  # long runs over HTTP/2 die with GOAWAY (supabase-py 1064)
+            timeout=httpx.Timeout(patience.read_seconds, connect=patience.connect_seconds, pool=None),
+            limits=httpx.Limits(max_connections=connections + 1, max_keepalive_connections=connections + 1),
+            headers={"User-Agent": USER_AGENT},
+        )
+        self.client = _supabase_client(url, key, self._http)
+
+    def close(self) -> None:
+        """Close the connections to the project."""
+        self._http.close()
+
+    def document(self, schema: str, parse: Callable[[Answer], Parsed], *, attempts: int | None = None) -> Parsed:
+        """Ask for the OpenAPI document of `schema`, and parse it."""
+        postgrest = self.client.postgrest
+        headers = httpx.Headers(postgrest.headers)
+        headers.update({"Accept": "application/openapi+json", "Accept-Profile": schema})
+        request = self._http.build_request("GET", f"{str(postgrest.base_url).rstrip('/')}/", headers=headers)
+        parsed: Parsed = self._again(f"the list of tables in {schema}", attempts)(self._send_once, request, parse, None)
+        return parsed
+
+    def send(
+        self,
+        query: Request,
+        subject: str,
+        parse: Callable[[Answer], Parsed],
+        *,
+        most_bytes: int | None = None,
+        attempts: int | None = None,
+    ) -> Parsed:
+        """Send a query built with the Supabase client, and parse its answer.
+
+        `subject` is what is being read, for messages. A MalformedPage out of `parse` counts as a broken connection.
+        Raises PageTooLarge when the body exceeds `most_bytes`, StatementTimeout when the server ran out of time,
+        TableUnreadable, KeyRefused, ProjectUnreachable when it came to no good end in `attempts`, and Interrupted.
+        """
+        request = self._http.build_request(
+            query.http_method, str(query.path), params=query.params, headers=query.headers
+        )
+        parsed: Parsed = self._again(subject, attempts)(self._send_once, request, parse, most_bytes)
+        return parsed
+
+    def _again(self, subject: str, attempts: int | None) -> Retrying:
+        """Retry what raises Transient: growing random pauses, `Retry-After` where the server names one."""
+        wait = wait_random_exponential(self._patience.first_pause_seconds, self._patience.longest_pause_seconds)
+
+        def pause(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            asked = error.retry_after_seconds if isinstance(error, Transient) else None
+            return wait(state) if asked is None else min(asked, 300.0)
+
+        def give_up(state: RetryCallState) -> NoReturn:
+            error = state.outcome.exception() if state.outcome else None
+            raise ProjectUnreachable(
+                f"{self.host} did not give {subject} in {state.attempt_number} tries: {error}",
+                hint=getattr(error, "hint", None),
+            ) from error
+
+        return Retrying(
+            retry=retry_if_exception_type(Transient),
+            wait=pause,
+            stop=stop_after_attempt(attempts or self._patience.attempts),
+            sleep=self._pause,
+            before_sleep=lambda state: self._note_retry(state, subject),
+            retry_error_callback=give_up,
+        )
+
+    def _send_once(self, request: httpx.Request, parse: Callable[[Answer], Parsed], most_bytes: int | None) -> Parsed:
+        """Send a request once. Raises Transient for whatever may be better the next time."""
+        self._stop_if_asked()
+        try:
+            response = self._http.send(request, stream=True)
+            try:
+                body = self._receive(response, most_bytes)
+            finally:
+                self.traffic.received(response.num_bytes_downloaded)
+                response.close()
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            self.traffic.answered(type(error).__name__)
+            raise Transient.from_network(error, self.host) from error
+        self.traffic.answered(str(response.status_code))
+        if response.status_code in (200, 206):
+            try:
+                return parse(Answer(response.status_code, response.headers, body))
+            except MalformedPage as error:
+                raise Transient(f"the answer was no good: {error}", reason="malformed") from error
+        raise error_of(response.status_code, response.headers, body, self.host)
+
+    def _receive(self, response: httpx.Response, most_bytes: int | None) -> bytes:
+        chunks: list[bytes] = []
+        size = 0
+        deadline = self._monotonic() + self._patience.request_seconds
+        for chunk in response.iter_bytes():
+            chunks.append(chunk)
+            size += len(chunk)
+            if most_bytes is not None and size > most_bytes:
+                raise PageTooLarge(size)
+            if self._monotonic() > deadline:
+                message = f"the answer was still dripping in after {self._patience.request_seconds:.0f} s"
+                raise Transient(message, reason="too_slow")
+            self._stop_if_asked()
+            self._pause(self._throttle.pause_for(len(chunk)))
+        return b"".join(chunks)
+
+    def _pause(self, seconds: float) -> None:
+        """Sleep, but in small pieces: a run that is told to stop stops."""
+        until = self._monotonic() + seconds
+        while (left := until - self._monotonic()) > 0:
+            self._stop_if_asked()
+            self._sleep(min(left, 0.2))
+
+    def _stop_if_asked(self) -> None:
+        if self._should_stop():
+            raise Interrupted("stopped while reading the project; nothing was published")
+
+    def _note_retry(self, state: RetryCallState, subject: str) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        reason = error.reason if isinstance(error, Transient) else "unknown"
+        self.traffic.retried(reason)
+        pause = round(state.next_action.sleep, 2) if state.next_action else 0.0
+        self._log.warning(
+            "request.retried",
+            subject=subject,
+            reason=reason,
+            error=str(error),
+            attempt=state.attempt_number,
+            pause=pause,
+        )
+
+
+def _supabase_client(url: str, key: str, http: httpx.Client) -> Client:
+    options = ClientOptions(auto_refresh_token=False, persist_session=False, headers={"User-Agent": USER_AGENT})
+    options.httpx_client = http
+    client = create_client(url, key, options)
+    if key.startswith("sb_"):
+        # Not a JWT: it belongs in `apikey` alone.
+        client.postgrest.headers.pop("Authorization", None)
+    return client
