@@ -143,17 +143,17 @@ class Catalog:
         with self._database.read() as connection:
             return tuple(run_from_row(row) for row in connection.execute(query, [*values, limit]))
 
-    def interrupt_unfinished(self, at: datetime) -> tuple[str, ...]:
-        """Make backups and runs that a dead process left in progress `failed: interrupted`; give the backups' ids.
+    def interrupt_unfinished(self, at: datetime, error: str = "interrupted") -> tuple[str, ...]:
+        """Make backups and runs that are still in progress `failed`, for the reason `error`; give the backups' ids.
 
         To be called only by who holds the run lock: it cannot tell a dead run from a living one.
         """
-        change = "SET status = 'failed', error = 'interrupted', finished_at = ? WHERE status = 'in_progress'"
+        change = "SET status = 'failed', error = ?, finished_at = ? WHERE status = 'in_progress'"
         with self._database.write() as connection:
             rows = connection.execute(f"SELECT backup_id FROM backups WHERE status = 'in_progress' {_NEWEST_FIRST}")
             interrupted = tuple(row["backup_id"] for row in rows)
             for table in ("backups", "runs"):
-                connection.execute(f"UPDATE {table} {change}", (instant_to_text(at),))
+                connection.execute(f"UPDATE {table} {change}", (error, instant_to_text(at)))
         return interrupted
 
     def statistics(self) -> Statistics:

@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 
 from backupd.config import ProjectSettings
-from backupd.model import ShouldStop, Table, TableName, never_stop
+from backupd.model import OnProgress, ShouldStop, Table, ignore_progress, never_stop
 from backupd.project.answers import TRANSIENT_STATUSES
 from backupd.project.connection import Answer, Connection, Patience, Traffic
 from backupd.project.discovery import Discovery, Unreadable, discover
@@ -72,23 +72,28 @@ class Project:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def discover(self, expected: Collection[TableName] = ()) -> Discovery:
-        """Find out which tables there are to back up; `expected` are those of the last completed backup.
+    def discover(self, last_time: Collection[str] = ()) -> Discovery:
+        """Find out which tables there are to back up; `last_time` names those of the last completed backup.
 
         Raises KeyRefused, ProjectUnreachable, ProjectError when there is nothing to back up, and Interrupted.
         """
         listings = [self._listing(schema) for schema in self._settings.schemas]
-        return discover(self._connection, self._settings, listings, expected)
+        return discover(self._connection, self._settings, listings, last_time)
 
     @contextmanager
-    def read(self, tables: Sequence[Table]) -> Iterator[list[Lane[Rows, TableOutcome]]]:
-        """Read `tables` side by side, `project.concurrency` at a time; gives a lane for each, to be taken in order."""
-        reads = [partial(self._read_one, table) for table in tables]
+    def read(
+        self, tables: Sequence[Table], *, on_count: OnProgress = ignore_progress
+    ) -> Iterator[list[Lane[Rows, TableOutcome]]]:
+        """Read `tables` side by side, `project.concurrency` at a time; gives a lane for each, to be taken in order.
+
+        `on_count` is told how many rows to expect of a table before its first page comes.
+        """
+        reads = [partial(self._read_one, table, on_count) for table in tables]
         with side_by_side(reads, self._settings.concurrency) as lanes:
             yield lanes
 
-    def _read_one(self, table: Table) -> Generator[Rows, None, TableOutcome]:
-        return read_table(self._connection, table, page_rows=self._settings.page_rows)
+    def _read_one(self, table: Table, on_count: OnProgress) -> Generator[Rows, None, TableOutcome]:
+        return read_table(self._connection, table, page_rows=self._settings.page_rows, on_count=on_count)
 
     def _listing(self, schema: str) -> Listing:
         def parse(answer: Answer) -> Listing:

@@ -249,7 +249,7 @@ class Connection:
 
     def _stop_if_asked(self) -> None:
         if self._should_stop():
-            raise Interrupted("stopped while reading the project; nothing was published")
+            raise Interrupted("interrupted while reading the project; nothing was published")
 
     def _note_retry(self, state: RetryCallState, subject: str) -> None:
         error = state.outcome.exception() if state.outcome else None

@@ -43,7 +43,7 @@ class Discovery:
 
 
 def discover(
-    connection: Connection, settings: ProjectSettings, listings: Sequence[Listing], expected: Collection[TableName]
+    connection: Connection, settings: ProjectSettings, listings: Sequence[Listing], last_time: Collection[str]
 ) -> Discovery:
     """Choose the tables to back up from what the project lists, the settings, and what was there last time.
 
@@ -53,7 +53,8 @@ def discover(
     """
     listed = {table.name: table for listing in listings for table in listing.tables}
     read_only = {name for listing in listings for name in listing.read_only}
-    excluded, warnings = _excluded(settings, listed.keys() | read_only | set(expected))
+    expected = {resolve(text, settings.schemas, listed) for text in last_time}
+    excluded, warnings = _excluded(settings, listed.keys() | read_only | expected)
     if settings.tables is None:
         wanted = [name for name in listed if name not in excluded]
         hearsay = _unlisted(expected, listings, settings) - listed.keys() - read_only - excluded

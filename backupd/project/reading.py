@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from backupd.errors import TableUnreadable
-from backupd.model import Count, Paging, Table, TableName, TableStatus
+from backupd.model import Count, OnProgress, Paging, Progress, Table, TableName, TableStatus, ignore_progress
 from backupd.project.answers import ColumnRefused, PageTooLarge, StatementTimeout
 from backupd.project.connection import Answer, Connection
 from backupd.project.paging import KeyCursor, PageSize, quote_name
@@ -41,7 +41,12 @@ class TableOutcome:
 
 
 def read_table(
-    connection: Connection, table: Table, *, page_rows: int, without: Sequence[str] = ()
+    connection: Connection,
+    table: Table,
+    *,
+    page_rows: int,
+    without: Sequence[str] = (),
+    on_count: OnProgress = ignore_progress,
 ) -> Generator[Rows, None, TableOutcome]:
     """Yield the rows of `table` page by page; the generator's value is the outcome.
 
@@ -54,6 +59,7 @@ def read_table(
     before: Count | None = None
     try:
         before = reader.count()
+        on_count(Progress("reading", str(table.name), expected_rows=before.rows if before else None))
         for rows in reader.walk():
             received += len(rows)
             yield rows

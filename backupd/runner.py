@@ -1,0 +1,148 @@
+"""One run at a time: the lock, the record of the run, and what becomes of its errors."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from backupd.catalog import Catalog
+from backupd.errors import BackupdError, CatalogError, Interrupted, RunLocked
+from backupd.log import Logger
+from backupd.model import Clock, Run, Status, Trigger
+
+Result = TypeVar("Result")
+
+_PRIVATE_DIRECTORY = 0o700
+_PRIVATE_FILE = 0o600
+
+
+class Runner:
+    """Runs operations of one state directory, one at a time over all processes, and records how each ended."""
+
+    def __init__(self, state_directory: Path, catalog: Catalog, *, clock: Clock, log: Logger) -> None:
+        self._lock_file = state_directory / "lock"
+        self._work_directory = state_directory / "work"
+        self._catalog = catalog
+        self._clock = clock
+        self._log = log
+
+    def run(
+        self, operation: str, trigger: Trigger, work: Callable[[Path], Result], *, backup_id: str | None = None
+    ) -> Result:
+        """Do `work` while holding the lock. It gets an empty directory for work in progress.
+
+        `backup_id` is the backup it is about, for the record.
+
+        Raises RunLocked when another run holds the lock, and whatever `work` raises; a bug comes out as a
+        BackupdError like any other failure. In every case the record of the run says how it ended.
+        """
+        run = Run(
+            str(uuid.uuid4()), operation, trigger, Status.IN_PROGRESS, started_at=self._clock(), backup_id=backup_id
+        )
+        with hold_lock(self._lock_file, run), self._empty_directory() as directory:
+            # Whoever holds the lock is alone: what is still marked as in progress died with its process.
+            self._catalog.interrupt_unfinished(self._clock())
+            self._catalog.start_run(run)
+            log = self._log.bind(operation=operation, run_id=run.run_id, trigger=str(trigger))
+            log.info("run.started")
+            try:
+                result = work(directory)
+            except BaseException as error:  # noqa: BLE001 - every run ends in a record, whatever happens
+                failure = as_failure(error)
+                trace = {"exc_info": error} if failure is not error else {}
+                log.error("run.failed", error=failure.message, hint=failure.hint, **trace)  # noqa: TRY400 - see trace
+                self._finish(run, failure)
+                raise failure from (None if failure is error else error)
+            self._finish(run, None)
+            log.info("run.finished")
+            return result
+
+    def _finish(self, run: Run, failure: BackupdError | None) -> None:
+        status = Status.FAILED if failure else Status.COMPLETED
+        finished = replace(
+            run,
+            status=status,
+            finished_at=self._clock(),
+            error=failure.message if failure else None,
+            hint=failure.hint if failure else None,
+        )
+        try:
+            self._catalog.finish_run(finished)
+            if failure is not None:
+                self._catalog.interrupt_unfinished(self._clock(), failure.message)
+        except CatalogError as error:
+            # The run's own outcome matters more; the next run finds it unfinished and marks it so.
+            self._log.error("run.unrecorded", run_id=run.run_id, error=error.message)
+            if failure is None:
+                raise
+
+    @contextmanager
+    def _empty_directory(self) -> Iterator[Path]:
+        try:
+            shutil.rmtree(self._work_directory, ignore_errors=True)
+            self._work_directory.mkdir(mode=_PRIVATE_DIRECTORY, exist_ok=True)
+        except OSError as error:
+            raise BackupdError(f"{self._work_directory} cannot be made: {error.strerror}") from error
+        try:
+            yield self._work_directory
+        finally:
+            shutil.rmtree(self._work_directory, ignore_errors=True)
+
+
+def as_failure(error: BaseException) -> BackupdError:
+    """Turn whatever a run raised into an error for a person. The one place that takes every exception."""
+    if isinstance(error, BackupdError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted("interrupted; nothing was published")
+    if isinstance(error, OSError):
+        where = f" {error.filename}" if error.filename else ""
+        return BackupdError(
+            f"the machine refused:{where} {error.strerror or error}", hint="`backupd check` looks closer."
+        )
+    return BackupdError(
+        f"an unexpected error, which is a bug in backupd: {type(error).__name__}: {error}",
+        hint="Run again with --debug for the traceback, and please report it.",
+    )
+
+
+@contextmanager
+def hold_lock(file: Path, run: Run) -> Iterator[None]:
+    """Hold the lock of a state directory. The kernel lets go of it when the process ends, however it ends.
+
+    Raises RunLocked that names the holder.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE)
+    except OSError as error:
+        raise BackupdError(f"the lock {file} cannot be opened: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _locked(file) from error
+        holder = {"pid": os.getpid(), "operation": run.operation, "run_id": run.run_id}
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({**holder, "started_at": run.started_at.isoformat()}).encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(file: Path) -> RunLocked:
+    try:
+        holder = json.loads(file.read_text())
+        process = f"process {holder['pid']}, run {holder['run_id'][:8]}"
+        who = f"a {holder['operation']} since {holder['started_at']} ({process})"
+    except (OSError, ValueError, KeyError, TypeError):
+        who = "another run"
+    return RunLocked(f"{who} holds the lock {file}", hint="Wait for it to end; `backupd list` shows it.")
