@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import BinaryIO, NoReturn, cast
 
@@ -143,7 +142,7 @@ class _Verification:
     def _check_table(self, reader: ArchiveReader, archived: ArchivedTable) -> None:
         file = str(archived.file)
         table = _TableCheck(archived, self._on_progress)
-        for block in row_blocks(_read_ahead(table.hashed(reader.chunks(archived))), file):
+        for block in row_blocks(table.hashed(reader.chunks(archived)), file):
             self._stop_if_told(file)
             table.check(block)
         for problem in table.problems():
@@ -195,15 +194,6 @@ class _TableCheck:
             yield f"holds {self.rows} rows; the manifest says {self._archived.rows}"
         if self._sha256.hexdigest() != self._archived.sha256:
             yield "has another checksum than the manifest says"
-
-
-def _read_ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same chunks, the next one on its way in a thread, so that inflating and hashing run beside parsing."""
-    with ThreadPoolExecutor(1, "verify") as thread:
-        coming = thread.submit(next, chunks, None)
-        while (chunk := coming.result()) is not None:
-            coming = thread.submit(next, chunks, None)
-            yield chunk
 
 
 def check_rows(block: bytes, rows_before: int) -> tuple[int, str | None]:

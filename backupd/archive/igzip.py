@@ -7,11 +7,11 @@ by an igzip object of the same interface: ten times faster at the same size. A t
 from __future__ import annotations
 
 import zipfile
-from typing import IO
+from typing import IO, cast
 
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
 
-InflateError: type[Exception] = igzip_lib.IsalError
+InflateError = cast("type[Exception]", isal_zlib.error)
 """What reading a damaged member raises."""
 
 _LEVEL = 1
