@@ -15,6 +15,7 @@ from backupd.catalog.rows import (
     backup_from_row,
     backup_to_row,
     instant_to_text,
+    printable,
     run_from_row,
     run_to_row,
     table_from_row,
@@ -143,8 +144,8 @@ class Catalog:
         with self._database.read() as connection:
             return tuple(run_from_row(row) for row in connection.execute(query, [*values, limit]))
 
-    def interrupt_unfinished(self, at: datetime, error: str = "interrupted") -> tuple[str, ...]:
-        """Make backups and runs that are still in progress `failed`, for the reason `error`; give the backups' ids.
+    def interrupt_unfinished(self, at: datetime, reason: str = "interrupted") -> tuple[str, ...]:
+        """Make backups and runs that are still in progress `failed` for this reason; give the backups' ids.
 
         To be called only by who holds the run lock: it cannot tell a dead run from a living one.
         """
@@ -153,7 +154,7 @@ class Catalog:
             rows = connection.execute(f"SELECT backup_id FROM backups WHERE status = 'in_progress' {_NEWEST_FIRST}")
             interrupted = tuple(row["backup_id"] for row in rows)
             for table in ("backups", "runs"):
-                connection.execute(f"UPDATE {table} {change}", (error, instant_to_text(at)))
+                connection.execute(f"UPDATE {table} {change}", (printable(reason), instant_to_text(at)))
         return interrupted
 
     def statistics(self) -> Statistics:

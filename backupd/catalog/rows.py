@@ -70,8 +70,8 @@ def _instant(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
 
 
-def _printable(text: str | None) -> str | None:
-    """Messages may quote a file name that is not UTF-8; SQLite's text is."""
+def printable(text: str | None) -> str | None:
+    """The text as SQLite can hold it: messages may quote a file name that is not UTF-8."""
     return None if text is None else text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -91,7 +91,7 @@ def backup_to_row(backup: Backup) -> dict[str, object]:
         "sha256": backup.sha256,
         "total_rows": backup.total_rows,
         "warnings": json.dumps(backup.warnings),
-        "error": _printable(backup.error),
+        "error": printable(backup.error),
         "pinned": backup.pinned,
         "verified_at": _optional_text(backup.verified_at),
         "missing_since": _optional_text(backup.missing_since),
@@ -135,7 +135,7 @@ def table_to_row(backup_id: str, position: int, table: BackupTable) -> dict[str,
         "bytes": table.bytes,
         "sha256": table.sha256,
         "paging": table.paging,
-        "message": _printable(table.message),
+        "message": printable(table.message),
     }
 
 
@@ -162,8 +162,8 @@ def run_to_row(run: Run) -> dict[str, object]:
         "started_at": instant_to_text(run.started_at),
         "finished_at": _optional_text(run.finished_at),
         "backup_id": run.backup_id,
-        "error": _printable(run.error),
-        "hint": _printable(run.hint),
+        "error": printable(run.error),
+        "hint": printable(run.hint),
     }
 
 
