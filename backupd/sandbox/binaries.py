@@ -28,8 +28,9 @@ def find_binaries(given: Path | None = None) -> Path:
 
 def major_version(binaries: Path) -> int:
     """18 for PostgreSQL 18.6."""
-    said = subprocess.run([binaries / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"\) (\d+)", said)
+    command = [str(binaries / "postgres"), "--version"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - a program found above
+    found = re.search(r"\) (\d+)", said.stdout)
     if found is None:
         raise SandboxError(f"{binaries / 'postgres'} does not run on this machine.", hint=INSTALL_HINT)
     return int(found[1])

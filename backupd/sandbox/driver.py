@@ -30,7 +30,7 @@ def connect(url: str, *, autocommit: bool = True) -> psycopg.Connection:
     Raises `SandboxMissing` without psycopg and `SandboxRefused` when the server does not let us in.
     """
     try:
-        import psycopg  # noqa: PLC0415 - an extra: absent on machines that never start a sandbox
+        import psycopg
     except ImportError as error:
         raise SandboxMissing("psycopg is not installed.", hint=INSTALL_HINT) from error
     try:

@@ -85,6 +85,11 @@ class _Account:
     gid: int
     drop: bool
 
+    @property
+    def groups(self) -> list[int] | None:
+        """No other group of ours goes along; None keeps them, where nothing changes."""
+        return [] if self.drop else None
+
 
 @contextmanager
 def start_postgres(directory: Path, *, binaries: Path | None = None) -> Iterator[Postgres]:
@@ -146,12 +151,26 @@ def _open_to_all(path: Path) -> bool:
 
 
 def _initialise(programs: Path, base: Path, account: _Account) -> None:
-    command = [programs / "initdb", "--pgdata", base / "data", "--username=postgres", "--encoding=UTF8"]
+    command: list[str | Path] = [
+        programs / "initdb",
+        "--pgdata",
+        base / "data",
+        "--username=postgres",
+        "--encoding=UTF8",
+    ]
     command += ["--auth-local=trust", "--auth-host=reject", "--no-sync", "--locale=C"]
-    if major_version(programs) >= 17:  # noqa: PLR2004 - the first with a locale of its own
+    if major_version(programs) >= 17:
         command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-    done = subprocess.run(
-        command, cwd=base, env=_environment(), capture_output=True, text=True, check=False, **_identity(account)
+    done = subprocess.run(  # noqa: S603 - programs found by find_binaries
+        command,
+        cwd=base,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        user=account.uid if account.drop else None,
+        group=account.gid if account.drop else None,
+        extra_groups=account.groups,
     )
     if done.returncode != 0:
         raise SandboxError(f"PostgreSQL's data directory could not be made: {_tail(done.stderr)}")
@@ -160,10 +179,10 @@ def _initialise(programs: Path, base: Path, account: _Account) -> None:
 @contextmanager
 def _supervised(programs: Path, base: Path, sockets: Path, account: _Account) -> Iterator[None]:
     settings = {**_SETTINGS, "unix_socket_directories": str(sockets)}
-    server = [programs / "postgres", "-D", base / "data", "-p", str(_PORT)]
+    server: list[str | Path] = [programs / "postgres", "-D", base / "data", "-p", str(_PORT)]
     server += [f"--{name}={value}" for name, value in settings.items()]
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - programs found by find_binaries
             ["/bin/sh", "-c", _SUPERVISE, "sandbox", base / "data", *server],
             stdin=subprocess.PIPE,
             stdout=log,
@@ -171,7 +190,9 @@ def _supervised(programs: Path, base: Path, sockets: Path, account: _Account) ->
             cwd=base,
             env=_environment(),
             start_new_session=True,  # a Ctrl-C at the terminal is ours to handle, not the server's
-            **_identity(account),
+            user=account.uid if account.drop else None,
+            group=account.gid if account.drop else None,
+            extra_groups=account.groups,
         )
         try:
             _wait_until_ready(process, sockets, log)
@@ -209,10 +230,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _environment() -> dict[str, str]:
     """Nothing of ours: no secret, and no PGHOST that would lead elsewhere."""
     return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-
-
-def _identity(account: _Account) -> dict[str, int | list[int]]:
-    return {"user": account.uid, "group": account.gid, "extra_groups": []} if account.drop else {}
 
 
 def _tail(text: str) -> str:
