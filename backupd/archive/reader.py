@@ -63,8 +63,10 @@ class ArchiveReader:
 
         The number of bytes and rows and the CRC are checked, the checksum is not: that is what verification is for.
         """
+        if archived.file is None:
+            return
         count = 0
-        for block in row_blocks(self.chunks(archived), archived.file or ""):
+        for block in row_blocks(self.chunks(archived), archived.file):
             rows = block.split(b",\n")
             count += len(rows)
             yield from rows

@@ -32,7 +32,7 @@ def row_blocks(chunks: Iterable[bytes], file: str) -> Iterator[bytes]:
             raise ArchiveError(f"{file} lacks a comma between two rows")
     if is_first and text == _CLOSING[1:]:
         return
-    if not text.endswith(_CLOSING):
+    if not text.endswith(_CLOSING) or text.endswith(b"," + _CLOSING):
         raise ArchiveError(f"{file} does not end with a row and a line that holds only ]")
     yield text[: -len(_CLOSING)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -77,25 +78,35 @@ def make_manifest(*tables: ArchivedTable, **changes: Any) -> Manifest:
 def write_archive(tables: Mapping[Table, Sequence[bytes]], **changes: Any) -> tuple[bytes, Manifest]:
     """A whole archive with these rows, and its manifest."""
     file = io.BytesIO()
-    with ArchiveWriter(file, created_at=CREATED_AT) as archive:
-        archive.add("schema.json", b'{"swagger": "2.0"}')
-        archived = []
-        for table, rows in tables.items():
-            with archive.table(table.name) as member:
-                member.write(rows)
-            archived.append(
-                ArchivedTable(
-                    table=table,
-                    status=TableStatus.COMPLETED,
-                    file=member.file,
-                    rows=member.rows,
-                    bytes=member.bytes,
-                    sha256=member.sha256,
-                    paging=Paging.KEY,
-                    count_before=Count(member.rows, exact=True),
-                    count_after=Count(member.rows, exact=True),
-                )
-            )
-        manifest = make_manifest(*archived, **changes)
-        archive.finish(manifest)
+    writer = ArchiveWriter(file, created_at=CREATED_AT)
+    writer.add("schema.json", b'{"swagger": "2.0"}')
+    archived = [_write_table(writer, table, rows) for table, rows in tables.items()]
+    manifest = make_manifest(*archived, **changes)
+    writer.finish(manifest)
     return file.getvalue(), manifest
+
+
+def _write_table(writer: ArchiveWriter, table: Table, rows: Sequence[bytes]) -> ArchivedTable:
+    with writer.table(table.name) as member:
+        member.write(rows)
+    count = Count(member.rows, exact=True)
+    return make_archived(
+        table,
+        file=member.file,
+        rows=member.rows,
+        bytes=member.bytes,
+        sha256=member.sha256,
+        count_before=count,
+        count_after=count,
+    )
+
+
+def repacked(data: bytes, changes: Mapping[str, bytes | None]) -> bytes:
+    """The same ZIP made anew with some members replaced, added, or left out where None stands."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new:
+        members = {name: old.read(name) for name in old.namelist()} | dict(changes)
+        for name, text in members.items():
+            if text is not None:
+                new.writestr(name, text)
+    return file.getvalue()
