@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 
 import structlog
@@ -15,6 +16,7 @@ from backupd.project.connection import Answer, Connection, Patience, Traffic
 from backupd.project.discovery import Discovery, Unreadable, discover
 from backupd.project.keys import KeyKind, key_kind
 from backupd.project.openapi import Listing, parse_listing
+from backupd.project.probing import ServiceAnswer, TableMeasure, ask_services, measure, row_cap, server_time
 from backupd.project.reading import Rows, TableOutcome, read_table
 from backupd.project.side_by_side import Lane, side_by_side
 
@@ -26,6 +28,8 @@ __all__ = [
     "Patience",
     "Project",
     "Rows",
+    "ServiceAnswer",
+    "TableMeasure",
     "TableOutcome",
     "Traffic",
     "Unreadable",
@@ -91,6 +95,24 @@ class Project:
         reads = [partial(self._read_one, table, on_count) for table in tables]
         with side_by_side(reads, self._settings.concurrency) as lanes:
             yield lanes
+
+    def services(self) -> tuple[ServiceAnswer, ...]:
+        """Ask Auth and Storage whether they take the key as well."""
+        return ask_services(self._connection)
+
+    def measure(self, table: Table) -> TableMeasure:
+        """Count a table's rows and take the time. Raises TableUnreadable."""
+        return measure(self._connection, table)
+
+    def row_cap(self, table: Table) -> int:
+        """How many rows of `table` the server gives when asked for a whole page."""
+        return row_cap(self._connection, table, self._settings.page_rows)
+
+    def time(self) -> datetime | None:
+        """What time it is at the project, None when it does not say."""
+        return self._connection.document(
+            self._settings.schemas[0], lambda answer: server_time(answer.headers), attempts=_FIRST_ATTEMPTS
+        )
 
     def _read_one(self, table: Table, on_count: OnProgress) -> Generator[Rows, None, TableOutcome]:
         return read_table(self._connection, table, page_rows=self._settings.page_rows, on_count=on_count)

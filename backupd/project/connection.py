@@ -151,11 +151,19 @@ class Connection:
     def document(self, schema: str, parse: Callable[[Answer], Parsed], *, attempts: int | None = None) -> Parsed:
         """Ask for the OpenAPI document of `schema`, and parse it."""
         postgrest = self.client.postgrest
-        headers = httpx.Headers(postgrest.headers)
-        headers.update({"Accept": "application/openapi+json", "Accept-Profile": schema})
+        headers = {**self._headers(), "Accept": "application/openapi+json", "Accept-Profile": schema}
         request = self._http.build_request("GET", f"{str(postgrest.base_url).rstrip('/')}/", headers=headers)
         parsed: Parsed = self._again(f"the list of tables in {schema}", attempts)(self._send_once, request, parse, None)
         return parsed
+
+    def fetch(self, path: str, subject: str, parse: Callable[[Answer], Parsed], *, attempts: int) -> Parsed:
+        """Ask another service of the project, such as `auth/v1/settings`, with the same key."""
+        request = self._http.build_request("GET", f"{self.client.supabase_url}{path}", headers=self._headers())
+        parsed: Parsed = self._again(subject, attempts)(self._send_once, request, parse, None)
+        return parsed
+
+    def _headers(self) -> dict[str, str]:
+        return dict(self.client.postgrest.headers)
 
     def send(
         self,

@@ -115,15 +115,8 @@ class _TableReader:
         self._without = without
 
     def count(self) -> Count | None:
-        """Ask how many rows there are: exactly, or by the planner's estimate when that takes too long."""
-        for method in ("exact", "planned"):
-            query = self._query("*", count=method).limit(0)
-            try:
-                rows = self._connection.send(query.request, f"the number of rows in {self._table.name}", _total)
-            except StatementTimeout:
-                continue
-            return None if rows is None else Count(rows, exact=method == "exact")
-        return None
+        """Ask how many rows there are."""
+        return count_rows(self._connection, self._table, self._without)
 
     def walk(self) -> Iterator[Rows]:
         """Yield non-empty pages until one comes back empty, by the best way this table can be walked."""
@@ -196,7 +189,7 @@ class _TableReader:
 
     def _page(self, columns: str, order: Sequence[str], conditions: str | None, *, offset: int | None = None) -> Rows:
         while True:
-            query = self._query(columns)
+            query = _query(self._connection, self._table, columns, self._without)
             for column in order:
                 query = query.order(column)
             if conditions is not None:
@@ -227,13 +220,28 @@ class _TableReader:
             most_bytes=most_bytes,
         )
 
-    def _query(self, columns: str, count: Any = None) -> Any:
-        """Begin a query with the Supabase client; its builders change type from call to call, hence Any."""
-        name = self._table.name
-        query = self._connection.client.schema(name.schema).table(name.name).select(columns, count=count)
-        if self._without:
-            query = query.filter("tableoid", "not.in", f"({','.join(self._without)})")
-        return query
+
+def count_rows(connection: Connection, table: Table, without: Sequence[str] = ()) -> Count | None:
+    """Ask how many rows a table has: exactly, or by the planner's estimate when that takes too long.
+
+    None when the server does not say. Raises TableUnreadable.
+    """
+    for method in ("exact", "planned"):
+        query = _query(connection, table, "*", without, count=method).limit(0)
+        try:
+            rows = connection.send(query.request, f"the number of rows in {table.name}", _total)
+        except StatementTimeout:
+            continue
+        return None if rows is None else Count(rows, exact=method == "exact")
+    return None
+
+
+def _query(connection: Connection, table: Table, columns: str, without: Sequence[str], count: Any = None) -> Any:
+    """Begin a query with the Supabase client; its builders change type from call to call, hence Any."""
+    query = connection.client.schema(table.name.schema).table(table.name.name).select(columns, count=count)
+    if without:
+        query = query.filter("tableoid", "not.in", f"({','.join(without)})")
+    return query
 
 
 def _total(answer: Answer) -> int | None:

@@ -1,0 +1,15 @@
+"""The commands: builds the parts from the configuration, and turns errors into exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+from backupd.cli.commands import backupd
+from backupd.cli.entrance import run_command
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line of this process, and end the process with the exit code of what happened."""
+    sys.exit(run_command(backupd, sys.argv[1:]))

@@ -1,0 +1,76 @@
+"""The table of commands. A command's module is imported only when it is asked for: the Supabase client is heavy."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from backupd import __version__
+from backupd.cli.entrance import Entrance
+from backupd.errors import ExitCode
+
+_COMMANDS = {
+    "backup": "backup_command:backup",
+    "list": "history_commands:list_backups",
+    "show": "history_commands:show",
+    "verify": "proof_commands:verify",
+    "rescan": "proof_commands:rescan",
+    "pin": "history_commands:pin",
+    "delete": "history_commands:delete",
+    "check": "check_command:check",
+    "config": "config_command:config",
+    "demo": "demo_command:demo",
+}
+
+
+class _Commands(click.Group):
+    """Finds a command in `_COMMANDS`, in the order it is written there."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        place = _COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, name = place.partition(":")
+        command: click.Command = getattr(import_module(f"backupd.cli.{module}"), name)
+        return command
+
+
+_EXIT_CODES = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in ExitCode)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=f"\b\nExit codes:\n{_EXIT_CODES}\n\n"
+    "\b\nFirst steps:\n"
+    "  backupd demo                      a backup of a throwaway project on this machine\n"
+    "  export SUPABASE_URL=https://abcd.supabase.co\n"
+    "  export SUPABASE_SECRET_KEY=sb_secret_…\n"
+    "  backupd check                     is everything as it should be?\n"
+    "  backupd backup                    back up now\n",
+)
+@click.version_option(__version__, prog_name="backupd", message="%(prog)s %(version)s")
+@click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Configuration file. Default: $BACKUPD_CONFIG, /etc/backupd/backupd.toml, ~/.config/backupd/backupd.toml.",
+)
+@click.option("--state", metavar="DIR", help="State directory: catalog, lock, and the archives unless store.url says.")
+@click.option("--debug", is_flag=True, help="Log everything, and show tracebacks.")
+@click.pass_obj
+def backupd(entrance: Entrance, config_file: Path | None, state: str | None, debug: bool) -> None:
+    """Complete, exact, proven backups of a Supabase project.
+
+    A backup is one ZIP file: a JSON file for each table and a manifest. It is read back to the last byte before it
+    counts, and it lacks a row or a table only if it says so.
+    """
+    entrance.config_file = config_file
+    entrance.state = state
+    entrance.debug = debug
