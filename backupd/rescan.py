@@ -16,7 +16,7 @@ from backupd.archive.manifest import MANIFEST_LIMIT_BYTES, SIDECAR_SUFFIX, sidec
 from backupd.archive.reader import ArchiveReader
 from backupd.catalog import Catalog, backup_from_sidecar
 from backupd.errors import ArchiveError, Interrupted, StoreError
-from backupd.model import ArchivedTable, Backup, Clock, ShouldStop, Sidecar, Status, StoredObject, never_stop
+from backupd.model import Backup, Clock, ShouldStop, Sidecar, Status, StoredObject, never_stop
 from backupd.store import Store
 
 PLAIN_SUFFIX = ".zip"
@@ -255,8 +255,8 @@ class _Rescan:
 def describe_archive(file: BinaryIO, name: str, should_stop: ShouldStop = never_stop) -> Sidecar:
     """The sidecar of the plain archive `file` that is stored under `name`, in one reading and bounded memory.
 
-    Raises ArchiveError when a table in it is not as the manifest says, so that damage never gets a sidecar that calls
-    it right, and Interrupted.
+    Raises ArchiveError when a member is damaged or a table is not as the manifest says, so that damage never gets a
+    sidecar that calls it right, and Interrupted.
     """
     watched = ChecksummedFile(file)
     with ArchiveReader(cast("BinaryIO", watched)) as reader:
@@ -264,21 +264,22 @@ def describe_archive(file: BinaryIO, name: str, should_stop: ShouldStop = never_
         for missing in reader.missing_members():
             raise ArchiveError(f"{missing} is missing from the archive")
         for member in reader.member_names():
-            if member in tables:
-                _check_table(reader, tables[member], should_stop)
+            sha256 = _read_through(reader, member, should_stop)
+            if member in tables and sha256 != tables[member].sha256:
+                raise ArchiveError(f"{member} has another checksum than the manifest says")
         manifest = reader.manifest
     size_bytes = file.seek(0, SEEK_END)
     return Sidecar(manifest, name, size_bytes, watched.sha256(should_stop))
 
 
-def _check_table(reader: ArchiveReader, archived: ArchivedTable, should_stop: ShouldStop) -> None:
+def _read_through(reader: ArchiveReader, member: str, should_stop: ShouldStop) -> str:
+    """The member's checksum; the reader checks its length and CRC."""
     sha256 = hashlib.sha256()
-    for chunk in reader.chunks(archived):
+    for chunk in reader.member_chunks(member):
         if should_stop():
-            raise Interrupted(f"stopped while reading {archived.file}")
+            raise Interrupted(f"stopped while reading {member}")
         sha256.update(chunk)
-    if sha256.hexdigest() != archived.sha256:
-        raise ArchiveError(f"{archived.file} has another checksum than the manifest says")
+    return sha256.hexdigest()
 
 
 def _with_marks_of(row: Backup | None, backup: Backup) -> Backup:
