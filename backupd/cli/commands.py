@@ -18,7 +18,7 @@ _COMMANDS = {
     "verify": "proof_commands:verify",
     "rescan": "proof_commands:rescan",
     "pin": "history_commands:pin",
-    "delete": "history_commands:delete",
+    "delete": "delete_command:delete",
     "check": "check_command:check",
     "config": "config_command:config",
     "demo": "demo_command:demo",

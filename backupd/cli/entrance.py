@@ -39,6 +39,7 @@ class Entrance:
     state: str | None = None
     debug: bool = False
     as_json: bool = False
+    log_level: str | None = None
     clock: Clock = utc_now
     overrides: dict[str, Any] = field(default_factory=dict)
     closing: ExitStack = field(default_factory=ExitStack)
@@ -53,7 +54,8 @@ class Entrance:
     @cached_property
     def log(self) -> Logger:
         """Logs go to standard error; on a terminal only what a person should see beside the display."""
-        level = "debug" if self.debug else "warning" if sys.stderr.isatty() else "info"
+        usual = "warning" if sys.stderr.isatty() else "info"
+        level = "debug" if self.debug else self.log_level or usual
         return make_logger(sys.stderr, level=level, secrets=self._secrets)
 
     @cached_property

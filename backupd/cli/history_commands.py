@@ -1,4 +1,4 @@
-"""`backupd list`, `show`, `pin`, `delete`: what backups there are."""
+"""`backupd list`, `show`, `pin`: what backups there are."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from backupd.cleanup import delete_backup
 from backupd.cli.documents import backup_document
 from backupd.cli.entrance import Entrance, json_option
 from backupd.cli.words import MARKS, age, instant, number, plural, size
-from backupd.model import Backup, BackupType, Status, Trigger
+from backupd.model import Backup, BackupType, Status
 
 _TYPE_COLOURS = {BackupType.MANUAL: "blue", BackupType.AUTOMATIC: "magenta"}
-_ID = "Its id, the beginning of its id, or `latest`."
+ID_HELP = "Its id, the beginning of its id, or `latest`."
 
 
 @click.command(name="list")
@@ -72,7 +71,7 @@ def _notes(backup: Backup) -> list[str]:
     ]
 
 
-@click.command(help=f"Show one backup and its tables.\n\nID: {_ID}")
+@click.command(help=f"Show one backup and its tables.\n\nID: {ID_HELP}")
 @click.argument("id", default="latest", metavar="[ID]")
 @json_option
 @click.pass_obj
@@ -101,11 +100,10 @@ def show_backup(console: Console, entrance: Entrance, backup: Backup) -> None:
         "missing": f"from the store since {instant(backup.missing_since)}" if backup.missing_since else None,
         "error": backup.error,
     }
-    grid = Grid.grid(padding=(0, 2))
     for name, value in facts.items():
         if value:
-            grid.add_row(Text(name, style="dim"), Text(value))
-    console.print(grid)
+            console.print(Text.assemble((f"{name:<9} ", "dim"), value))
+    console.print()
     if backup.tables:
         console.print(_tables(backup))
     for warning in backup.warnings:
@@ -128,7 +126,7 @@ def _tables(backup: Backup) -> Grid:
     return grid
 
 
-@click.command(help=f"Keep a backup whatever its age; --off lets it expire again.\n\nID: {_ID}")
+@click.command(help=f"Keep a backup whatever its age; --off lets it expire again.\n\nID: {ID_HELP}")
 @click.argument("id", metavar="ID")
 @click.option("--off", is_flag=True, help="Unpin it.")
 @json_option
@@ -142,26 +140,3 @@ def pin(entrance: Entrance, id: str, off: bool) -> None:  # noqa: A002 - click's
     else:
         words = "is no longer pinned" if off else "is pinned: no cleanup removes it"
         entrance.console.print(f"{backup.backup_id[:8]} {words}.")
-
-
-@click.command(help=f"Delete a backup and its archive.\n\nID: {_ID}")
-@click.argument("id", metavar="ID")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@json_option
-@click.pass_obj
-def delete(entrance: Entrance, id: str, yes: bool) -> None:  # noqa: A002 - click's way
-    """Delete a backup and its archive."""
-    backup = entrance.catalog.backup(id)
-    if not yes:
-        described = f"{backup.type} backup {backup.backup_id[:8]} of {instant(backup.created_at)}"
-        click.confirm(f"Delete the {described} ({plural(backup.total_rows, 'row')}) for good?", abort=True, err=True)
-    entrance.runner.run(
-        "delete",
-        Trigger.CLI,
-        lambda _: delete_backup(entrance.store, entrance.catalog, backup),
-        backup_id=backup.backup_id,
-    )
-    if entrance.as_json:
-        entrance.show_json({"deleted": backup.backup_id})
-    else:
-        entrance.console.print(f"Deleted {backup.backup_id[:8]}.")

@@ -151,7 +151,8 @@ class Connection:
     def document(self, schema: str, parse: Callable[[Answer], Parsed], *, attempts: int | None = None) -> Parsed:
         """Ask for the OpenAPI document of `schema`, and parse it."""
         postgrest = self.client.postgrest
-        headers = {**self._headers(), "Accept": "application/openapi+json", "Accept-Profile": schema}
+        headers = self._headers()
+        headers.update({"Accept": "application/openapi+json", "Accept-Profile": schema})
         request = self._http.build_request("GET", f"{str(postgrest.base_url).rstrip('/')}/", headers=headers)
         parsed: Parsed = self._again(f"the list of tables in {schema}", attempts)(self._send_once, request, parse, None)
         return parsed
@@ -162,8 +163,8 @@ class Connection:
         parsed: Parsed = self._again(subject, attempts)(self._send_once, request, parse, None)
         return parsed
 
-    def _headers(self) -> dict[str, str]:
-        return dict(self.client.postgrest.headers)
+    def _headers(self) -> httpx.Headers:
+        return httpx.Headers(self.client.postgrest.headers)
 
     def send(
         self,

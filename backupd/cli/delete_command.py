@@ -1,0 +1,34 @@
+"""`backupd delete`: one backup, for good."""
+
+from __future__ import annotations
+
+import click
+
+from backupd.cleanup import delete_backup
+from backupd.cli.entrance import Entrance, json_option
+from backupd.cli.history_commands import ID_HELP
+from backupd.cli.words import instant, plural
+from backupd.model import Trigger
+
+
+@click.command(help=f"Delete a backup and its archive.\n\nID: {ID_HELP}")
+@click.argument("id", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@click.pass_obj
+def delete(entrance: Entrance, id: str, yes: bool) -> None:  # noqa: A002 - click's way
+    """Delete a backup and its archive."""
+    backup = entrance.catalog.backup(id)
+    if not yes:
+        described = f"{backup.type} backup {backup.backup_id[:8]} of {instant(backup.created_at)}"
+        click.confirm(f"Delete the {described} ({plural(backup.total_rows, 'row')}) for good?", abort=True, err=True)
+    entrance.runner.run(
+        "delete",
+        Trigger.CLI,
+        lambda _: delete_backup(entrance.store, entrance.catalog, backup),
+        backup_id=backup.backup_id,
+    )
+    if entrance.as_json:
+        entrance.show_json({"deleted": backup.backup_id})
+    else:
+        entrance.console.print(f"Deleted {backup.backup_id[:8]}.")
