@@ -13,6 +13,7 @@ import msgspec
 from backupd.archive.checksum import ChecksummedFile
 from backupd.archive.reader import ArchiveReader
 from backupd.archive.rows import row_blocks
+from backupd.archive.writer import MANIFEST_MEMBER
 from backupd.errors import ArchiveError, Interrupted
 from backupd.model import (
     ArchivedTable,
@@ -102,7 +103,7 @@ class _Verification:
         try:
             reader = ArchiveReader(file)
         except ArchiveError as error:
-            self._note("archive", error)
+            self._problems.append(_opening_problem(error))
             return None
         with reader:
             self._check_members(reader)
@@ -131,7 +132,7 @@ class _Verification:
                 else:
                     self._read_through(reader, name)
             except ArchiveError as error:
-                self._note(name, error)
+                self._add(name, _without_subject(error, name))
         for unexpected in reader.unexpected_members():
             self._add(unexpected, "is in the archive, but the manifest does not know of it")
 
@@ -154,9 +155,6 @@ class _Verification:
     def _stop_if_told(self, name: str) -> None:
         if self._should_stop():
             raise Interrupted(f"stopped while reading {name} back")
-
-    def _note(self, where: str, error: ArchiveError) -> None:
-        self._add(where, error.message.removeprefix(where).lstrip(": "))
 
     def _add(self, where: str, what: str) -> None:
         self._problems.append(Problem(where, what))
@@ -238,6 +236,17 @@ def _first_bad_row(block: bytes, rows_before: int) -> str | None:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _opening_problem(error: ArchiveError) -> Problem:
+    if error.message.startswith(MANIFEST_MEMBER):
+        return Problem(MANIFEST_MEMBER, _without_subject(error, MANIFEST_MEMBER))
+    return Problem("archive", _without_subject(error, "the archive"))
+
+
+def _without_subject(error: ArchiveError, subject: str) -> str:
+    """An error's message starts with what it is about, which a problem says already."""
+    return error.message.removeprefix(subject).lstrip(": ")
 
 
 def _differences(manifest: Manifest, sidecar: Sidecar) -> list[str]:
