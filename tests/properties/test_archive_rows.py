@@ -24,7 +24,9 @@ from tests.support.archives import USERS, make_archived, make_manifest, make_tab
 # Text with everything that has been trouble: separators, escapes, half surrogate pairs, line separators, NUL.
 awkward_text = st.text(st.one_of(st.sampled_from(',\n\r"\\[]{}\u2028\u0085\x00\ud800\udfff'), st.characters()))
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | awkward_text
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(awkward_text, inner))
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(awkward_text, inner, max_size=3), max_leaves=6
+)
 
 
 @st.composite
