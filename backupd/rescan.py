@@ -187,7 +187,7 @@ class _Rescan:
             reason = f"it is a second copy of backup {row.backup_id}, which has {row.archive}"
             self._findings.add_problem(stored.name, reason)
             return
-        backup = _with_marks_of(row, backup_from_sidecar(sidecar))
+        backup = _still_verified(row, backup_from_sidecar(sidecar))
         self._catalog.save(backup)
         self._backups[backup.backup_id] = backup
         self._findings.adopted.append(backup.backup_id)
@@ -282,12 +282,11 @@ def _read_through(reader: ArchiveReader, member: str, should_stop: ShouldStop) -
     return sha256.hexdigest()
 
 
-def _with_marks_of(row: Backup | None, backup: Backup) -> Backup:
-    """What people and verification noted of the backup holds on, the latter if the archive is the same to the byte."""
-    if row is None:
+def _still_verified(row: Backup | None, backup: Backup) -> Backup:
+    """A verification that is on record holds on if the archive is the same. Saving keeps a pin by itself."""
+    if row is None or row.sha256 != backup.sha256:
         return backup
-    verified_at = row.verified_at if row.sha256 == backup.sha256 else None
-    return replace(backup, pinned=row.pinned, verified_at=verified_at)
+    return replace(backup, verified_at=row.verified_at)
 
 
 def _is_archive(name: str) -> bool:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from backupd.catalog import Catalog
+from backupd.catalog.database import Database
 from backupd.errors import CatalogError
 from backupd.model import Backup, BackupType, Status, Trigger
 from tests.support.skips import require, require_tool
@@ -120,6 +121,21 @@ def test_save_in_a_locked_catalog_gives_up_in_words(tmp_path: Path) -> None:
         catalog.save(backup("b2"))
         assert [one.backup_id for one in catalog.backups()] == ["b2"]
     holder.close()
+
+
+def test_write_that_begins_by_reading_already_keeps_others_out(tmp_path: Path) -> None:
+    """A transaction that reads before it writes holds the lock from its start: nothing can come in between."""
+    path = tmp_path / "catalog.db"
+    with (
+        Database(path, busy_timeout_seconds=0.05) as database,
+        Catalog.open(path, busy_timeout_seconds=0.05) as catalog,
+    ):
+        with database.write() as connection:
+            connection.execute("SELECT count(*) FROM backups").fetchone()
+            with pytest.raises(CatalogError, match="locked by another process"):
+                catalog.save(backup("b1"))
+        catalog.save(backup("b2"))
+        assert [one.backup_id for one in catalog.backups()] == ["b2"]
 
 
 def test_backups_in_a_locked_catalog_can_still_be_read(tmp_path: Path) -> None:

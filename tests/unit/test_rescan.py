@@ -148,10 +148,19 @@ def test_rescan_without_a_sidecar_holds_each_table_to_its_checksum(
     """A table that is intact as a ZIP member, but not what the manifest promises, is damage too."""
     content, manifest = write_archive(ROWS)
     promised = str(manifest.tables[0].sha256).encode()
-    tampered = rewritten_manifest(content, promised, b"0" * 64)
-    (directory / NAME).write_bytes(tampered)
+    (directory / NAME).write_bytes(rewritten_manifest(content, promised, b"0" * 64))
     report = rescan(store, catalog)
     assert problems(report) == {NAME: "tables/public/users.json has another checksum than the manifest says"}
+
+
+def test_rescan_without_a_sidecar_misses_a_table_that_is_not_there(
+    store: DirectoryStore, catalog: Catalog, directory: Path
+) -> None:
+    """A table that the manifest promises and the archive lacks is damage."""
+    content, _ = write_archive(ROWS)
+    (directory / NAME).write_bytes(rewritten_manifest(content, b"public/users.json", b"public/losers.json"))
+    report = rescan(store, catalog)
+    assert problems(report) == {NAME: "tables/public/losers.json is missing from the archive"}
 
 
 def test_rescan_of_a_missing_archive_marks_its_backup(store: DirectoryStore, catalog: Catalog, directory: Path) -> None:
@@ -209,6 +218,17 @@ def test_rescan_of_a_renamed_archive_follows_it(store: DirectoryStore, catalog: 
     report = rescan(store, catalog)
     assert rows(catalog) == (replace(before, archive="renamed.zip"),)
     assert report.mismatches == 0
+
+
+def test_rescan_of_a_renamed_archive_with_other_bytes_ends_its_verification(
+    store: DirectoryStore, catalog: Catalog, directory: Path
+) -> None:
+    """Nobody has verified the bytes that are there now; the pin, which is about the backup, stays."""
+    made = publish(directory)
+    before = replace(backup_from_sidecar(made, verified_at=LAST_WEEK), pinned=True)
+    catalog.save(replace(before, archive="gone.zip", sha256="0" * 64))
+    rescan(store, catalog)
+    assert rows(catalog) == (replace(before, verified_at=None),)
 
 
 def test_rescan_of_a_second_copy_keeps_the_first_and_reports_the_other(
