@@ -257,3 +257,14 @@ class StoredObject:
     name: str
     size_bytes: int
     modified_at: datetime = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRecord:
+    """What is remembered of a job's last slot: how often it was tried, when last, and whether that is the end of it."""
+
+    job: str
+    slot_at: datetime
+    attempts: int
+    tried_at: datetime
+    settled: bool

@@ -18,12 +18,14 @@ from backupd.catalog.rows import (
     printable,
     run_from_row,
     run_to_row,
+    slot_from_row,
+    slot_to_row,
     table_from_row,
     table_to_row,
 )
 from backupd.catalog.statistics import KEPT, Statistics, read_statistics
 from backupd.errors import BackupNotFound
-from backupd.model import Backup, BackupType, Run, Status
+from backupd.model import Backup, BackupType, Run, SlotRecord, Status
 
 LATEST = "latest"
 """The reference that means the newest backup there is something to restore from."""
@@ -156,6 +158,17 @@ class Catalog:
             for table in ("backups", "runs"):
                 connection.execute(f"UPDATE {table} {change}", (printable(reason), instant_to_text(at)))
         return interrupted
+
+    def slot(self, job: str) -> SlotRecord | None:
+        """What is remembered of the job's last slot, None before its first."""
+        with self._database.read() as connection:
+            row = connection.execute("SELECT * FROM slots WHERE job = ?", (job,)).fetchone()
+            return None if row is None else slot_from_row(row)
+
+    def save_slot(self, record: SlotRecord) -> None:
+        """Remember a slot instead of the job's one before."""
+        with self._database.write() as connection:
+            _upsert(connection, "slots", "job", slot_to_row(record))
 
     def statistics(self) -> Statistics:
         """Figures over all backups, cheap enough to be asked for at every scrape."""

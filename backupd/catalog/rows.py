@@ -15,6 +15,7 @@ from backupd.model import (
     Paging,
     Run,
     Sidecar,
+    SlotRecord,
     Status,
     TableStatus,
     Trigger,
@@ -179,4 +180,26 @@ def run_from_row(row: sqlite3.Row) -> Run:
         backup_id=row["backup_id"],
         error=row["error"],
         hint=row["hint"],
+    )
+
+
+def slot_to_row(record: SlotRecord) -> dict[str, object]:
+    """A row of `slots`."""
+    return {
+        "job": record.job,
+        "slot_at": instant_to_text(record.slot_at),
+        "attempts": record.attempts,
+        "tried_at": instant_to_text(record.tried_at),
+        "settled": record.settled,
+    }
+
+
+def slot_from_row(row: sqlite3.Row) -> SlotRecord:
+    """A slot out of a row of `slots`."""
+    return SlotRecord(
+        job=row["job"],
+        slot_at=datetime.fromisoformat(row["slot_at"]),
+        attempts=row["attempts"],
+        tried_at=datetime.fromisoformat(row["tried_at"]),
+        settled=bool(row["settled"]),
     )

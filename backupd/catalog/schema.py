@@ -62,6 +62,16 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX runs_by_started_at ON runs (started_at);
     CREATE INDEX runs_by_operation ON runs (operation, started_at);
     """,
+    # 2: the last slot of each job of the daemon.
+    """
+    CREATE TABLE slots (
+        job      TEXT PRIMARY KEY,
+        slot_at  TEXT NOT NULL,
+        attempts INTEGER NOT NULL,
+        tried_at TEXT NOT NULL,
+        settled  INTEGER NOT NULL CHECK (settled IN (0, 1))
+    ) WITHOUT ROWID;
+    """,
 )
 
 

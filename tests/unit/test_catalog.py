@@ -27,6 +27,7 @@ from backupd.model import (
     Paging,
     Run,
     Sidecar,
+    SlotRecord,
     Status,
     Table,
     TableName,
@@ -533,3 +534,12 @@ def test_backup_from_sidecar_takes_over_what_the_manifest_says() -> None:
         warnings=("a warning",),
         verified_at=NOON,
     )
+
+
+def test_slot_saved_twice_remembers_the_last(catalog: Catalog) -> None:
+    """A job has one slot on record, the last one, to the microsecond."""
+    first = SlotRecord("daily_backup", NOON, 1, NOON, settled=False)
+    second = SlotRecord("daily_backup", NOON + timedelta(days=1), 2, NOON + timedelta(days=1), settled=True)
+    catalog.save_slot(first)
+    catalog.save_slot(second)
+    assert (catalog.slot("daily_backup"), catalog.slot("weekly_cleanup")) == (second, None)
