@@ -29,6 +29,7 @@ from backupd.sandbox.rest import Call, Rest
 
 PREFIX = "/rest/v1"
 _METHODS = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"]
+_KEEP_ALIVE_SECONDS = 75  # as the web server in front of a real project
 _DEEPEST_JSON = 20_000
 
 
@@ -86,7 +87,11 @@ def main(control: TextIO, out: TextIO, leave: Callable[[int], Any]) -> None:
     check = TokenCheck(keys, settings.anon_role) if bare else KeyCheck(keys)
     app = make_app(Rest(Database(config["database_url"], settings), settings), check, "" if bare else PREFIX)
     listener = socket.create_server(("127.0.0.1", config["port"]), backlog=128)
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning"))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, lifespan="off", access_log=False, log_level="warning", timeout_keep_alive=_KEEP_ALIVE_SECONDS
+        )
+    )
     _say(out, {"port": listener.getsockname()[1]})
     threading.Thread(target=_obey, args=(control, out, check, leave), daemon=True).start()
     server.run(sockets=[listener])

@@ -103,6 +103,7 @@ def start_postgres(directory: Path, *, binaries: Path | None = None) -> Iterator
     with _scratch_directory(directory, account) as base:
         if account.drop and not _open_to_all(programs):
             programs = copy_binaries(programs, base)
+            _hand_over(base, account)
         with _socket_directory(base, account) as sockets:
             _initialise(programs, base, account)
             with _supervised(programs, base, sockets, account):
@@ -142,6 +143,11 @@ def _socket_directory(base: Path, account: _Account) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="sandbox-", ignore_cleanup_errors=True) as short:
         os.chown(short, account.uid, account.gid)
         yield Path(short)
+
+
+def _hand_over(directory: Path, account: _Account) -> None:
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
 
 def _open_to_all(path: Path) -> bool:
