@@ -7,14 +7,13 @@ spring night in Europe/Berlin it fires a 02:00 job twice the next day.
 
 from __future__ import annotations
 
+from calendar import day_name
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from backupd.model import SlotRecord, Trigger
-
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 _PUNCTUAL = timedelta(minutes=5)
 """A slot run later than this was missed and is being caught up."""
@@ -43,7 +42,7 @@ class Timetable:
     def words(self) -> str:
         """`daily at 02:00`, `on Sundays at 03:00`."""
         when = f"{self.at:%H:%M}"
-        return f"daily at {when}" if self.weekday is None else f"on {WEEKDAYS[self.weekday].title()}s at {when}"
+        return f"daily at {when}" if self.weekday is None else f"on {day_name[self.weekday]}s at {when}"
 
     def _slots(self, now: datetime, step: int) -> Iterator[datetime]:
         day = now.astimezone(self.timezone).date() - timedelta(days=step)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import time
+from typing import Any
 
 import click
 from rich.table import Table as Grid
 from rich.text import Text
 
 from backupd.cli.entrance import Entrance, json_option
-from backupd.config import OPTIONS, example_toml
+from backupd.config import OPTIONS, Option, example_toml
+from backupd.config.options import WEEKDAYS, weekday_and_time
 
 
 @click.command()
@@ -26,10 +29,11 @@ def config(entrance: Entrance, example: bool) -> None:
         click.echo(example_toml(), nl=False)
         return
     found = entrance.config
-    effective = {
-        **found.values,
+    effective = {option.key: _plain(option, found.values[option.key]) for option in OPTIONS}
+    effective |= {
         "store.url": found.store_url,
         "state.directory": str(found.state_directory),
+        "schedule.timezone": str(found.schedule().timezone),
     }
     if entrance.as_json:
         entrance.show_json(
@@ -51,3 +55,15 @@ def config(entrance: Entrance, example: bool) -> None:
     grid.add_row("the project's key", "set" if found.key else Text("not set", style="yellow"), "")
     entrance.console.print(grid)
     entrance.console.print(f"[dim]file: {found.file or 'none'}[/]")
+
+
+def _plain(option: Option, value: Any) -> Any:
+    """A value as JSON can hold it; a secret only says that it is set."""
+    if option.secret:
+        return "set" if value else None
+    if option.parse is weekday_and_time:
+        day, clock = value
+        return f"{WEEKDAYS[day]} {clock:%H:%M}"
+    if isinstance(value, time):
+        return f"{value:%H:%M}"
+    return value

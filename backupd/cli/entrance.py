@@ -102,7 +102,7 @@ class Entrance:
     @property
     def _secrets(self) -> list[Any]:
         try:
-            return [self.config.key] if self.config.key else []
+            return list(self.config.secrets)
         except BackupdError:
             return []
 

@@ -11,13 +11,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from backupd.config.options import Option, Secret, project_url
-from backupd.config.settings import OPTIONS, PROJECT_KEYS, PROJECT_URLS, ProjectSettings
-from backupd.config.sources import Problems, find_file, read_file, read_secret, read_variables
+from backupd.config.settings import OPTIONS, PROJECT_KEYS, PROJECT_URLS, ProjectSettings, ScheduleSettings
+from backupd.config.sources import Problems, find_file, local_zone, read_file, read_secret, read_variables
 from backupd.errors import ConfigError
 
-__all__ = ["OPTIONS", "PROJECT_KEYS", "Config", "Option", "ProjectSettings", "Secret", "example_toml", "load_config"]
+__all__ = [
+    "OPTIONS",
+    "PROJECT_KEYS",
+    "Config",
+    "Option",
+    "ProjectSettings",
+    "ScheduleSettings",
+    "Secret",
+    "example_toml",
+    "load_config",
+]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -31,6 +42,7 @@ class Config:
     state_directory: Path
     store_url: str
     key: Secret | None
+    local_zone: ZoneInfo
     warnings: tuple[str, ...] = ()
     file: Path | None = None
 
@@ -47,8 +59,24 @@ class Config:
                 hint="Both are in the Supabase dashboard: Project Settings → Data API, and API Keys. "
                 "`backupd demo` needs neither.",
             )
-        own = {option.name: self.values[option.key] for option in OPTIONS if option.section == "project"}
+        own = self.section("project")
         return ProjectSettings(**{**own, "key": self.key, "platform": own["platform"] or urlsplit(url).netloc})
+
+    def schedule(self) -> ScheduleSettings:
+        """When the daemon does what."""
+        own = self.section("schedule")
+        return ScheduleSettings(**{**own, "timezone": own["timezone"] or self.local_zone})
+
+    def section(self, name: str) -> dict[str, Any]:
+        """The values of one section, by name."""
+        return {option.name: self.values[option.key] for option in OPTIONS if option.section == name}
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """Everything that must never be shown."""
+        given = [self.values[option.key] for option in OPTIONS if option.secret and self.values[option.key]]
+        texts = [text for value in given for text in ([value] if isinstance(value, str) else value)]
+        return (*([self.key] if self.key else []), *(Secret(text) for text in texts))
 
 
 def load_config(
@@ -80,6 +108,7 @@ def load_config(
         state_directory=state_directory,
         store_url=values["store.url"] or (state_directory / "archives").as_uri(),
         key=key,
+        local_zone=local_zone(environ),
         warnings=tuple(_warnings(values)),
         file=file,
     )

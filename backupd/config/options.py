@@ -5,8 +5,12 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, time
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 Parse = Callable[[object], Any]
 """Turns a value as TOML gives it into a setting. Raises ValueError that says what is allowed."""
@@ -45,6 +49,7 @@ class Option:
     help: str
     example: str
     takes_text: bool = False
+    secret: bool = False
 
     @property
     def key(self) -> str:
@@ -120,6 +125,46 @@ def whole(least: int, most: int) -> Parse:
         return value
 
     return parse
+
+
+def choices(*allowed: str) -> Parse:
+    """A list of words out of `allowed`."""
+
+    def parse(value: object) -> tuple[str, ...]:
+        found = texts(value)
+        if unknown := [word for word in found if word not in allowed]:
+            message = f"must be some of {', '.join(allowed)}, without {', '.join(unknown)}"
+            raise ValueError(message)
+        return found
+
+    return parse
+
+
+def local_time(value: object) -> time:
+    """A time of day such as `02:00`."""
+    try:
+        return datetime.strptime(text(value), "%H:%M").time()  # noqa: DTZ007 - a time of day has no zone
+    except ValueError as error:
+        message = 'must be a time of day such as "02:00"'
+        raise ValueError(message) from error
+
+
+def weekday_and_time(value: object) -> tuple[int, time]:
+    """A day of the week and a time such as `sunday 03:00`; Monday is 0."""
+    day, _, clock = text(value).partition(" ")
+    if day.lower() not in WEEKDAYS:
+        message = 'must be a day and a time such as "sunday 03:00"'
+        raise ValueError(message)
+    return WEEKDAYS.index(day.lower()), local_time(clock or None)
+
+
+def zone(value: object) -> ZoneInfo:
+    """A time zone by its name, such as `Europe/Berlin`."""
+    try:
+        return ZoneInfo(text(value))
+    except (ZoneInfoNotFoundError, OSError, ValueError) as error:
+        message = 'must be the name of a time zone such as "Europe/Berlin" or "UTC"'
+        raise ValueError(message) from error
 
 
 def project_url(value: object) -> str:

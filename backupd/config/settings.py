@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import time
+from zoneinfo import ZoneInfo
 
 from backupd.config.options import (
     Option,
     Secret,
+    choices,
+    flag,
     keys_by_table,
+    local_time,
     project_url,
     some_texts,
     text,
     texts,
+    weekday_and_time,
     whole,
+    zone,
 )
 
 
@@ -32,6 +39,22 @@ class ProjectSettings:
     concurrency: int = 4
     max_bytes_per_second: int | None = None
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleSettings:
+    """When the daemon does what. Weekly jobs are a day of the week (Monday is 0) and a local time."""
+
+    timezone: ZoneInfo
+    daily_backup: time = time(2)
+    weekly_cleanup: tuple[int, time] = (6, time(3))
+    catch_up: bool = True
+    retries: int = 3
+    deadline_hours: int = 12
+    stall_minutes: int = 15
+
+
+NOTABLE = ("failed", "partial", "stale", "recovered")
+"""What can be worth a message."""
 
 OPTIONS: tuple[Option, ...] = (
     Option(
@@ -107,6 +130,172 @@ OPTIONS: tuple[Option, ...] = (
         None,
         "Read no faster than this. Default: as fast as the project answers.",
         "10_000_000",
+    ),
+    Option(
+        "schedule",
+        "timezone",
+        zone,
+        None,
+        "The time zone of the times below. Default: this machine's.",
+        '"Europe/Berlin"',
+        takes_text=True,
+    ),
+    Option(
+        "schedule",
+        "daily_backup",
+        local_time,
+        time(2),
+        "When to back up, every day.",
+        '"02:00"',
+        takes_text=True,
+    ),
+    Option(
+        "schedule",
+        "weekly_cleanup",
+        weekday_and_time,
+        (6, time(3)),
+        "When to remove what has expired. It is also done at every start.",
+        '"sunday 03:00"',
+        takes_text=True,
+    ),
+    Option(
+        "schedule",
+        "catch_up",
+        flag,
+        True,
+        "Run a backup that was missed, once, when the daemon starts.",
+        "true",
+    ),
+    Option(
+        "schedule",
+        "retries",
+        whole(0, 20),
+        3,
+        "How often a failed automatic backup is tried again before the next night, with growing pauses.",
+        "3",
+    ),
+    Option(
+        "schedule",
+        "deadline_hours",
+        whole(1, 168),
+        12,
+        "A run that takes longer is stopped and failed.",
+        "12",
+    ),
+    Option(
+        "schedule",
+        "stall_minutes",
+        whole(1, 1440),
+        15,
+        "A run that makes no progress for so long is stopped and failed.",
+        "15",
+    ),
+    Option(
+        "retention",
+        "automatic_days",
+        whole(1, 36_500),
+        30,
+        "Days to keep automatic backups. Manual and pinned ones are kept for ever.",
+        "30",
+    ),
+    Option(
+        "retention",
+        "keep_minimum",
+        whole(1, 1000),
+        3,
+        "Never fewer completed and verified backups than this, whatever their age.",
+        "3",
+    ),
+    Option(
+        "retention",
+        "keep_daily",
+        whole(0, 1000),
+        0,
+        "Besides: the last automatic backup of each of so many days.",
+        "0",
+    ),
+    Option(
+        "retention",
+        "keep_weekly",
+        whole(0, 1000),
+        0,
+        "Besides: the last automatic backup of each of so many weeks.",
+        "0",
+    ),
+    Option(
+        "retention",
+        "keep_monthly",
+        whole(0, 1000),
+        0,
+        "Besides: the last automatic backup of each of so many months.",
+        "12",
+    ),
+    Option(
+        "retention",
+        "keep_yearly",
+        whole(0, 1000),
+        0,
+        "Besides: the last automatic backup of each of so many years.",
+        "0",
+    ),
+    Option(
+        "retention",
+        "partial_days",
+        whole(1, 36_500),
+        30,
+        "Days to keep backups that lack something.",
+        "30",
+    ),
+    Option(
+        "retention",
+        "failed_days",
+        whole(1, 36_500),
+        7,
+        "Days to keep the record of failed backups.",
+        "7",
+    ),
+    Option(
+        "notify",
+        "urls",
+        texts,
+        (),
+        "Where to send messages, as apprise writes it: slack, mail, ntfy, webhooks and a hundred more.",
+        '["ntfys://ntfy.example.org/backups"]',
+        secret=True,
+    ),
+    Option(
+        "notify",
+        "ping_url",
+        text,
+        None,
+        "A dead-man switch in the manner of healthchecks.io, told of each automatic backup.",
+        '"https://hc.example.org/ping/4f6e…"',
+        takes_text=True,
+        secret=True,
+    ),
+    Option(
+        "notify",
+        "on",
+        choices(*NOTABLE),
+        NOTABLE,
+        "What is worth a message.",
+        '["failed", "partial", "stale", "recovered"]',
+    ),
+    Option(
+        "notify",
+        "timeout_seconds",
+        whole(1, 300),
+        10,
+        "How long a message may take.",
+        "10",
+    ),
+    Option(
+        "health",
+        "stale_after_hours",
+        whole(1, 8760),
+        26,
+        "A project whose last completed backup is older than this is unhealthy.",
+        "26",
     ),
     Option(
         "store",

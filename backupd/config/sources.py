@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from backupd.config.options import Option, Secret
 from backupd.config.settings import OPTIONS, PROJECT_KEYS
@@ -29,11 +30,16 @@ class Problems:
         """Note that `where` (an option, a variable, a file) is wrong, and what is allowed."""
         self._found.append(f"{where} {what}")
 
-    def collect(self, where: str, key: str, parse: Callable[[Any], Any], given: object) -> dict[str, Any]:
+    def collect(
+        self, where: str, key: str, parse: Callable[[Any], Any], given: object, *, secret: bool = False
+    ) -> dict[str, Any]:
         """Parse a value; an empty dict and a noted problem when it is not allowed."""
         try:
             return {key: parse(given)}
         except ValueError as error:
+            if secret:
+                self.add(where, "is set to something that is not allowed; it " + str(error))
+                return {}
             shown = str(given) if len(str(given)) <= _LONGEST_SHOWN else f"{str(given)[:_LONGEST_SHOWN]}…"
             self.add(where, f"is {shown!r}; it {error}")
             return {}
@@ -81,7 +87,8 @@ def read_file(file: Path, problems: Problems) -> dict[str, Any]:
         for name, given in members.items():
             key = f"{section}.{name}"
             if key in by_key:
-                found.update(problems.collect(f"{file}: {key}", key, by_key[key].parse, given))
+                option = by_key[key]
+                found.update(problems.collect(f"{file}: {key}", key, option.parse, given, secret=option.secret))
             else:
                 problems.add(f"{file}: {key}", _unknown(key, by_key))
     return found
@@ -90,16 +97,44 @@ def read_file(file: Path, problems: Problems) -> dict[str, Any]:
 def read_variables(environ: Mapping[str, str], problems: Problems) -> dict[str, Any]:
     """Read the `BACKUPD_…` variables, by option key."""
     by_variable = {option.variable: option for option in OPTIONS}
-    found: dict[str, Any] = {}
+    files = {f"{option.variable}_FILE" for option in OPTIONS if option.secret}
+    found = _secret_settings(environ, problems)
     for name, given in sorted(environ.items()):
-        if not name.startswith(_PREFIX) or name.startswith(_OTHER_VARIABLES):
+        if not name.startswith(_PREFIX) or name.startswith(_OTHER_VARIABLES) or name in files:
             continue
         option = by_variable.get(name)
         if option is None:
             problems.add(name, _unknown(name, by_variable))
         else:
-            found.update(problems.collect(name, option.key, option.parse_variable, given))
+            found.update(problems.collect(name, option.key, option.parse_variable, given, secret=option.secret))
     return found
+
+
+def _secret_settings(environ: Mapping[str, str], problems: Problems) -> dict[str, Any]:
+    """Settings that are secrets, from the file a `_FILE` variable names or from a credential such as `notify_urls`."""
+    found: dict[str, Any] = {}
+    for option in OPTIONS:
+        if not option.secret:
+            continue
+        secret = read_secret(option.variable, {**environ, option.variable: ""}, problems) or read_secret(
+            f"{option.section}_{option.name}", environ, problems
+        )
+        if secret is not None:
+            words = ",".join(secret.reveal().split())
+            found.update(problems.collect(option.key, option.key, option.parse_variable, words, secret=True))
+    return found
+
+
+def local_zone(environ: Mapping[str, str], link: Path = Path("/etc/localtime")) -> ZoneInfo:
+    """The machine's time zone by name: `TZ`, else what /etc/localtime points to, else UTC."""
+    candidates = [environ.get("TZ", "").removeprefix(":"), str(link.resolve()).partition("zoneinfo/")[2]]
+    for name in candidates:
+        if name:
+            try:
+                return ZoneInfo(name)
+            except (ZoneInfoNotFoundError, OSError, ValueError):
+                continue
+    return ZoneInfo("UTC")
 
 
 def read_secret(name: str, environ: Mapping[str, str], problems: Problems) -> Secret | None:
