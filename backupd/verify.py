@@ -12,7 +12,7 @@ import msgspec
 
 from backupd.archive.checksum import ChecksummedFile
 from backupd.archive.reader import ArchiveReader
-from backupd.archive.rows import row_blocks
+from backupd.archive.rows import SEPARATOR, row_blocks
 from backupd.archive.writer import MANIFEST_MEMBER
 from backupd.errors import ArchiveError, Interrupted
 from backupd.model import (
@@ -208,7 +208,7 @@ def check_rows(block: bytes, rows_before: int) -> tuple[int, str | None]:
 def _objects(block: bytes) -> int:
     """How many objects, if they are joined as in a JSON array and nothing else is there; otherwise 0."""
     try:
-        return len(_ROWS.decode(b"[" + block + b"]"))
+        return len(_ROWS.decode(b"".join((b"[", block, b"]"))))
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return 0
 
@@ -222,7 +222,7 @@ def _is_utf8(block: bytes) -> bool:
 
 
 def _first_bad_row(block: bytes, rows_before: int) -> str | None:
-    for number, row in enumerate(block.split(b",\n"), rows_before + 1):
+    for number, row in enumerate(block.split(SEPARATOR), rows_before + 1):
         if b"\n" in row:
             return f"row {number} is not on one line"
         try:

@@ -14,7 +14,7 @@ from typing import BinaryIO, Self
 from backupd.archive.fields import shortened
 from backupd.archive.igzip import InflateError, open_to_read
 from backupd.archive.manifest import MANIFEST_LIMIT_BYTES, manifest_from_json
-from backupd.archive.rows import row_blocks
+from backupd.archive.rows import SEPARATOR, row_blocks
 from backupd.archive.writer import MANIFEST_MEMBER, RECOVERY_MEMBER, SCHEMA_MEMBER
 from backupd.errors import ArchiveError
 from backupd.model import ArchivedTable, Manifest
@@ -67,7 +67,7 @@ class ArchiveReader:
             return
         count = 0
         for block in row_blocks(self.chunks(archived), archived.file):
-            rows = block.split(b",\n")
+            rows = block.split(SEPARATOR)
             count += len(rows)
             yield from rows
         if count != archived.rows:

@@ -13,6 +13,7 @@ from backupd.archive.igzip import open_to_write
 from backupd.archive.manifest import manifest_to_json
 from backupd.archive.names import collision_key, member_name
 from backupd.archive.recovery import recovery_text
+from backupd.archive.rows import SEPARATOR
 from backupd.errors import ArchiveError
 from backupd.model import Manifest, TableName
 
@@ -67,11 +68,11 @@ class TableWriter:
         self._member.close()
 
     def _write_batch(self, rows: Sequence[bytes | memoryview]) -> None:
-        text = b",\n".join(rows)
+        text = SEPARATOR.join(rows)
         if text.count(b"\n") != len(rows) - 1 or b"\r" in text:
-            text = b",\n".join(bytes(row).translate(_BREAKS_TO_SPACES) for row in rows)
+            text = SEPARATOR.join(bytes(row).translate(_BREAKS_TO_SPACES) for row in rows)
         if self.rows:
-            self._put(b",\n")
+            self._put(SEPARATOR)
         self._put(text)
         self.rows += len(rows)
 
