@@ -6,16 +6,17 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 from backupd import __version__
 from backupd.archive.manifest import SIDECAR_SUFFIX, sidecar_to_json
-from backupd.archive.names import archive_name
+from backupd.archive.names import archive_name, schema_member_name
 from backupd.archive.writer import SCHEMA_MEMBER, ArchiveWriter
 from backupd.catalog import Catalog, backup_from_sidecar
-from backupd.errors import ArchiveError, ProjectError, ProjectUnreachable, StoreError
+from backupd.errors import ArchiveError, CatalogError, Interrupted, ProjectError, ProjectUnreachable, StoreError
 from backupd.model import (
     ArchivedTable,
     Backup,
@@ -33,6 +34,7 @@ from backupd.model import (
 )
 from backupd.project import Discovery, Lane, Project, Rows, TableOutcome
 from backupd.store import Store
+from backupd.store.disk import in_words
 from backupd.verify import verify_archive
 
 GENERATOR = f"backupd {__version__}"
@@ -68,9 +70,10 @@ def run_backup(
 ) -> Backup:
     """Back the project up and return the backup, `completed` or `partial`.
 
-    The archive is written in `work_directory`, read back there, and only then put into `store`. Whatever is raised,
-    nothing has been published and the catalog says why: ProjectError and its kin, StoreError, ArchiveError when the
-    archive read back is not what was received, OSError of the machine, Interrupted.
+    The archive is written in `work_directory`, read back there, and only then put into `store`. Nothing has been
+    published when this is raised: ProjectError and its kin, StoreError, ArchiveError when the archive read back is not
+    what was received, Interrupted. A CatalogError says whether the archive is in the store; if so, the next
+    reconciliation records it.
     """
     started = _started(request, project.host, witness.clock)
     catalog.save(started)
@@ -81,21 +84,21 @@ def run_backup(
     manifest = _write(archive, project, found, started, witness)
     sidecar = _prove(archive, manifest, witness)
     verified_at = witness.clock()
-    _publish(store, archive, sidecar, witness)
+    warnings = _publish(store, archive, sidecar, witness)
     backup = backup_from_sidecar(sidecar, verified_at=verified_at)
-    catalog.save(backup)
-    return backup
+    return _recorded(catalog, replace(backup, warnings=(*backup.warnings, *warnings)))
 
 
 def require_space(store: Store, work_directory: Path, last_size_bytes: int) -> None:
-    """Refuse to begin when an archive like the last one would not fit. Raises StoreError."""
+    """Refuse to begin when an archive like the last one, 0 for the first, would not fit. Raises StoreError."""
     needed = last_size_bytes + last_size_bytes // 4 + _SPARE_BYTES
+    what = "a backup like the last one" if last_size_bytes else "even a small backup"
     places = {store.url: store.free_bytes(), str(work_directory): shutil.disk_usage(work_directory).free}
     for place, free in places.items():
         if free is not None and free < needed:
             raise StoreError(
-                f"{place} has {free / 1e6:,.0f} MB free; a backup like the last one needs {needed / 1e6:,.0f} MB",
-                hint="Free some space, or move the store: store.url.",
+                f"{place} has {free / 1e6:,.0f} MB free; {what} needs {needed / 1e6:,.0f} MB",
+                hint="Free some space, or move the archives (store.url) or the state directory (state.directory).",
             )
 
 
@@ -113,10 +116,10 @@ def _started(request: BackupRequest, host: str, clock: Clock) -> Backup:
 
 def _write(path: Path, project: Project, found: Discovery, started: Backup, witness: Witness) -> Manifest:
     """Write the archive and make it durable. Raises ProjectError when not a single table could be read."""
-    with path.open("xb") as file:
+    with in_words(f"write the archive in {path.parent}"), path.open("xb") as file:
         writer = ArchiveWriter(file, created_at=started.created_at)
         for number, (schema, document) in enumerate(found.documents):
-            writer.add(SCHEMA_MEMBER if number == 0 else f"schemas/{schema}.json", document)
+            writer.add(SCHEMA_MEMBER if number == 0 else schema_member_name(schema), document)
         archived, warnings = _read_tables(writer, project, found, witness)
         if all(table.file is None for table in archived):
             raise _nothing_readable(archived)
@@ -192,7 +195,7 @@ class _Pages:
         if self.unreachable is None:
             return self._lane.outcome
         status = TableStatus.INCOMPLETE if self.rows else TableStatus.FAILED
-        return TableOutcome(status, message=self.unreachable.message)
+        return TableOutcome(status, message=_with_hint(self.unreachable.message, self.unreachable.hint))
 
 
 def _archive_table(writer: ArchiveWriter, table: Table, pages: _Pages, witness: Witness) -> ArchivedTable:
@@ -238,8 +241,8 @@ def _nothing_readable(tables: Sequence[ArchivedTable]) -> ProjectError:
 
 def _prove(path: Path, manifest: Manifest, witness: Witness) -> Sidecar:
     """Read the finished file back and compare it with what was received. Raises ArchiveError when it differs."""
-    sidecar = Sidecar(manifest, path.name, path.stat().st_size, _sha256(path))
-    with path.open("rb") as file:
+    with in_words(f"read the archive back from {path.parent}"), path.open("rb") as file:
+        sidecar = Sidecar(manifest, path.name, path.stat().st_size, _sha256(file, witness.should_stop))
         report = verify_archive(file, sidecar=sidecar, on_progress=witness.on_progress, should_stop=witness.should_stop)
     if not report.ok:
         raise ArchiveError(
@@ -249,18 +252,40 @@ def _prove(path: Path, manifest: Manifest, witness: Witness) -> Sidecar:
     return sidecar
 
 
-def _sha256(path: Path) -> str:
+def _sha256(file: BinaryIO, should_stop: ShouldStop) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
+    while block := file.read(_BLOCK_BYTES):
+        if should_stop():
+            raise Interrupted("interrupted while reading the archive back; nothing was published")
+        digest.update(block)
     return digest.hexdigest()
 
 
-def _publish(store: Store, archive: Path, sidecar: Sidecar, witness: Witness) -> None:
-    """Put the archive into the store, then its sidecar. A crash in between is mended by the next rescan."""
+def _publish(store: Store, archive: Path, sidecar: Sidecar, witness: Witness) -> list[str]:
+    """Put the archive into the store, then its sidecar, and return what a person should know of it.
+
+    From the first put on the backup exists: a sidecar that cannot be written does not make the archive any worse, and
+    a crash in between is mended by the next reconciliation.
+    """
     witness.on_progress(Progress("storing", bytes=sidecar.size_bytes))
-    beside = archive.with_name(archive.name + SIDECAR_SUFFIX)
-    beside.write_bytes(sidecar_to_json(sidecar))
     store.put(archive.name, archive)
-    store.put(beside.name, beside)
+    beside = archive.with_name(archive.name + SIDECAR_SUFFIX)
+    try:
+        with in_words(f"write {beside.name} in {beside.parent}"):
+            beside.write_bytes(sidecar_to_json(sidecar))
+        store.put(beside.name, beside)
+    except StoreError as error:
+        return [f"the archive has no sidecar yet ({error.message}); `backupd rescan` writes it"]
+    return []
+
+
+def _recorded(catalog: Catalog, backup: Backup) -> Backup:
+    """Save the published backup. A catalog that cannot take it must not pass for a backup that is not there."""
+    try:
+        catalog.save(backup)
+    except CatalogError as error:
+        raise CatalogError(
+            f"{error.message}; the archive {backup.archive} is proven and in the store all the same",
+            hint=f"{error.hint or 'Mend the catalog'}. Then `backupd rescan` records the backup.",
+        ) from error
+    return backup

@@ -8,15 +8,16 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from backupd.catalog import Catalog
 from backupd.errors import BackupdError, CatalogError, Interrupted, RunLocked
 from backupd.log import Logger
-from backupd.model import Clock, Run, Status, Trigger
+from backupd.model import Backup, Clock, Run, Status, Trigger
 
 Result = TypeVar("Result")
 
@@ -59,14 +60,24 @@ class Runner:
                 failure = as_failure(error)
                 trace = {"exc_info": error} if failure is not error else {}
                 log.error("run.failed", error=failure.message, hint=failure.hint, **trace)  # noqa: TRY400 - see trace
-                self._finish(run, failure)
-                raise failure from (None if failure is error else error)
-            self._finish(run, None)
-            log.info("run.finished")
+                self._finish(run, Status.FAILED, failure)
+                if failure is error:
+                    raise
+                raise failure from error
+            status = result.status if isinstance(result, Backup) else Status.COMPLETED
+            self._finish(run, status)
+            log.info("run.finished", status=str(status))
             return result
 
-    def _finish(self, run: Run, failure: BackupdError | None) -> None:
-        status = Status.FAILED if failure else Status.COMPLETED
+    def settle(self) -> None:
+        """Mark what died with its process as interrupted, unless a run is under way: then nobody can tell.
+
+        For those who only look: the next run would do the same.
+        """
+        with suppress(RunLocked), hold_lock(self._lock_file):
+            self._catalog.interrupt_unfinished(self._clock())
+
+    def _finish(self, run: Run, status: Status, failure: BackupdError | None = None) -> None:
         finished = replace(
             run,
             status=status,
@@ -90,7 +101,10 @@ class Runner:
             shutil.rmtree(self._work_directory, ignore_errors=True)
             self._work_directory.mkdir(mode=_PRIVATE_DIRECTORY, exist_ok=True)
         except OSError as error:
-            raise BackupdError(f"{self._work_directory} cannot be made: {error.strerror}") from error
+            raise BackupdError(
+                f"{self._work_directory} cannot be made: {error.strerror}",
+                hint="Work in progress goes there: see to its space, owner and mode, or set state.directory.",
+            ) from error
         try:
             yield self._work_directory
         finally:
@@ -104,9 +118,9 @@ def as_failure(error: BaseException) -> BackupdError:
     if isinstance(error, KeyboardInterrupt):
         return Interrupted("interrupted; nothing was published")
     if isinstance(error, OSError):
-        where = f" {error.filename}" if error.filename else ""
+        where = f"{error.filename}: " if error.filename else ""
         return BackupdError(
-            f"the machine refused:{where} {error.strerror or error}", hint="`backupd check` looks closer."
+            f"the machine refused: {where}{error.strerror or error}", hint="`backupd check` looks closer."
         )
     return BackupdError(
         f"an unexpected error, which is a bug in backupd: {type(error).__name__}: {error}",
@@ -115,34 +129,56 @@ def as_failure(error: BaseException) -> BackupdError:
 
 
 @contextmanager
-def hold_lock(file: Path, run: Run) -> Iterator[None]:
-    """Hold the lock of a state directory. The kernel lets go of it when the process ends, however it ends.
+def hold_lock(file: Path, run: Run | None = None) -> Iterator[None]:
+    """Hold the lock of a state directory for `run`. The kernel lets go of it when the process ends, however it ends.
 
-    Raises RunLocked that names the holder.
+    Raises RunLocked that names the holder, and BackupdError when the lock file cannot be opened.
     """
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE)
     except OSError as error:
-        raise BackupdError(f"the lock {file} cannot be opened: {error.strerror}") from error
+        raise BackupdError(
+            f"the lock {file} cannot be opened: {error.strerror}", hint="Run backupd as the user who owns it."
+        ) from error
     try:
+        _lock(descriptor, file)
+        _sign(descriptor, run)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _locked(file) from error
-        holder = {"pid": os.getpid(), "operation": run.operation, "run_id": run.run_id}
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({**holder, "started_at": run.started_at.isoformat()}).encode(), 0)
-        yield
-        os.ftruncate(descriptor, 0)
+            yield
+        finally:
+            os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, file: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise _locked(file) from error
+    except OSError as error:
+        raise BackupdError(
+            f"the lock {file} cannot be taken: {error.strerror}",
+            hint="The state directory must be on a file system with locks: a local disk.",
+        ) from error
+
+
+def _sign(descriptor: int, run: Run | None) -> None:
+    """Write into the lock who holds it. A disk too full for that is no reason to refuse a run that may free space."""
+    os.ftruncate(descriptor, 0)
+    if run is None:
+        return
+    holder = {"operation": run.operation, "run_id": run.run_id, "started_at": run.started_at.isoformat()}
+    with suppress(OSError):
+        os.pwrite(descriptor, json.dumps({**holder, "pid": os.getpid()}).encode(), 0)
 
 
 def _locked(file: Path) -> RunLocked:
     try:
         holder = json.loads(file.read_text())
-        process = f"process {holder['pid']}, run {holder['run_id'][:8]}"
-        who = f"a {holder['operation']} since {holder['started_at']} ({process})"
+        since = datetime.fromisoformat(holder["started_at"]).astimezone()
+        who = f"a {holder['operation']}, process {holder['pid']}, running since {since:%H:%M:%S},"
+        hint = f"Wait for it to end, or stop it: kill -INT {holder['pid']}"
     except (OSError, ValueError, KeyError, TypeError):
-        who = "another run"
-    return RunLocked(f"{who} holds the lock {file}", hint="Wait for it to end; `backupd list` shows it.")
+        who, hint = "another run", "Wait for it to end."
+    return RunLocked(f"{who} holds the lock {file}", hint=hint)

@@ -14,6 +14,9 @@ from backupd.model import BackupType, TableName
 STEM_LIMIT_BYTES = 200
 """A longer schema or table name is cut and gets a checksum: file systems end at 255 bytes."""
 
+SCHEMAS_FOLDER = "schemas/"
+"""Where the OpenAPI documents of all schemas but the first are, in an archive of several."""
+
 _SLUG_LIMIT = 60
 _SAFE_ASCII = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-. ")
 _UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
@@ -34,6 +37,11 @@ def member_name(table: TableName, taken: Collection[str] = ()) -> str:
     that Windows or macOS would take for one of those (`Users` and `users`) gets a checksum of the exact table name.
     """
     return next(name for name in _candidates(table) if collision_key(name) not in taken)
+
+
+def schema_member_name(schema: str) -> str:
+    """Where the OpenAPI document of a further schema goes: `schemas/<schema>.json`; the first one is `schema.json`."""
+    return f"{SCHEMAS_FOLDER}{_limited(schema)}.json"
 
 
 def collision_key(file: str) -> str:

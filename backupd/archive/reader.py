@@ -14,6 +14,7 @@ from typing import BinaryIO, Self
 from backupd.archive.fields import shortened
 from backupd.archive.igzip import InflateError, open_to_read
 from backupd.archive.manifest import MANIFEST_LIMIT_BYTES, manifest_from_json
+from backupd.archive.names import SCHEMAS_FOLDER
 from backupd.archive.rows import SEPARATOR, row_blocks
 from backupd.archive.writer import MANIFEST_MEMBER, RECOVERY_MEMBER, SCHEMA_MEMBER
 from backupd.errors import ArchiveError
@@ -105,7 +106,7 @@ class ArchiveReader:
         """Members that neither the format nor the manifest knows of."""
         known = {archived.file for archived in self.manifest.tables}
         known |= {MANIFEST_MEMBER, RECOVERY_MEMBER, SCHEMA_MEMBER}
-        return tuple(name for name in self.member_names() if name not in known)
+        return tuple(name for name in self.member_names() if name not in known and not name.startswith(SCHEMAS_FOLDER))
 
     def _member(self, name: str) -> zipfile.ZipInfo:
         if name not in self._members:

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from backupd.archive.names import STEM_LIMIT_BYTES, archive_name, collision_key, member_name
+from backupd.archive.names import STEM_LIMIT_BYTES, archive_name, collision_key, member_name, schema_member_name
 from backupd.model import BackupType, TableName
 
 AT = datetime(2026, 11, 22, 17, 24, 29, tzinfo=timezone(timedelta(hours=2)))
@@ -103,3 +103,9 @@ def test_member_name_with_a_table_that_took_the_checksum_takes_a_longer_one() ->
     plain, short = "tables/public/users.json", member_name(TableName("public", "users"), {"tables/public/users.json"})
     longer = member_name(TableName("public", "users"), {plain, collision_key(short)})
     assert len(longer) == len(short) + 8
+
+
+def test_schema_member_name_of_an_odd_schema_stays_in_its_folder() -> None:
+    """A schema may be called anything, and its document may not leave the folder."""
+    assert schema_member_name("extra") == "schemas/extra.json"
+    assert schema_member_name("../a/b") == "schemas/%2E.%2Fa%2Fb.json"

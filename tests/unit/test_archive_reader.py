@@ -40,6 +40,13 @@ def test_reader_of_a_table_without_a_file_gives_no_rows() -> None:
         assert list(reader.rows(make_archived(file=None, rows=0))) == []
 
 
+def test_reader_of_an_archive_of_several_schemas_expects_their_documents() -> None:
+    """The documents of further schemas belong to the format; a stranger beside them still does not."""
+    data = repacked(DATA, {"schemas/extra.json": b"{}", "schemata.json": b"{}"})
+    with ArchiveReader(io.BytesIO(data)) as reader:
+        assert reader.unexpected_members() == ("schemata.json",)
+
+
 def drain(chunks: Iterator[bytes], into: bytearray) -> None:
     """Keep what comes before the error."""
     for chunk in chunks:
