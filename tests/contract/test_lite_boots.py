@@ -112,6 +112,15 @@ def test_lite_escaped_cursor_keeps_its_backslashes(rest: httpx.Client) -> None:
     assert rest.get("/words", params={"word": r'in.("a\"b")'}).json() == [{"word": 'a"b'}]
 
 
+@pytest.mark.parametrize(("cursor", "got"), [(r"z\\b", ["z\\b"]), (r"z\"b", ["z\\b"])], ids=["again", "skipped"])
+def test_lite_escaped_cursor_repeats_or_skips_rows(rest: httpx.Client, cursor: str, got: list[str]) -> None:
+    """After a backslash the row of the cursor comes again, for ever; after a quote the rows up to a backslash do not."""
+    words = ['z"b', "zZ", "z\\b"]
+    assert rest.post("/words", json=[{"word": word} for word in words], headers=UPSERT).status_code == 201
+    rows = rest.get("/words", params={"and": f'(word.gt."{cursor}",word.lt."z~")', "order": "word.asc"}).json()
+    assert [row["word"] for row in rows] == got
+
+
 def test_lite_composite_cursor_is_accepted(rest: httpx.Client) -> None:
     """Nested `or` and `and` with quoted values select what comes after a composite key."""
     after = '(and(name.gte."u24",or(name.gt."u24",and(name.eq."u24",id.gt."24"))))'

@@ -258,10 +258,7 @@ class _Target:
         reader, writer = await self._open()
         host = f"{self._address[0]}:{self._address[1]}"
         writer.write(encode_head(request.start, _forwarded(request, host)) + request.body)
-        answer = await read_answer(reader, request.start.split(" ", 1)[0])
-        if not answer.keeps_connection:
-            self.drop()
-        return answer
+        return await read_answer(reader, request.start.split(" ", 1)[0])
 
     async def _open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._streams is not None and self._streams[0].at_eof():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ from tests.support.faults import (
 from tests.support.proxy import FaultProxy, ProxyFailed, all_of, method, nth, path, query
 from tests.support.wire import Framing
 
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # spares every client the loading of the certificates
 BODY = b'[{"id": 1}, {"id": 2}]' * 50
 
 
@@ -47,6 +49,7 @@ class Target:
     url: str
     asked: list[str] = field(default_factory=list)
     connections: set[int] = field(default_factory=set)
+    closed: threading.Event = field(default_factory=threading.Event)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -64,6 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if self.path.startswith("/closing"):
             self.send_header("Connection", "close")
+        if self.path.startswith("/silent"):
+            self.close_connection = True
         self.send_header("Content-Length", str(len(BODY)))
         self.end_headers()
         if self.command != "HEAD":
@@ -78,6 +83,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(received)))
         self.end_headers()
         self.wfile.write(received)
+
+    def finish(self) -> None:
+        super().finish()
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.target.closed.set()
 
     def _note(self) -> None:
         self.target.asked.append(f"{self.command} {self.path}")
@@ -113,7 +123,7 @@ def proxy(target: Target) -> Iterator[FaultProxy]:
 @pytest.fixture
 def client(proxy: FaultProxy) -> Iterator[httpx.Client]:
     """A client of the proxy."""
-    with httpx.Client(base_url=proxy.url, timeout=10) as running:
+    with httpx.Client(base_url=proxy.url, timeout=10, verify=NO_TLS) as running:
         yield running
 
 
@@ -156,10 +166,28 @@ def test_proxy_many_requests_share_one_connection_to_each_side(client: httpx.Cli
     assert len(target.connections) == 1
 
 
+def test_proxy_requests_one_after_another_are_never_in_flight_together(proxy: FaultProxy, client: httpx.Client) -> None:
+    """A request is under way until its answer is sent, and no longer."""
+    for _ in range(3):
+        client.get("/rows")
+    assert proxy.most_in_flight == 1
+
+
 def test_proxy_target_that_closes_is_asked_again_on_a_new_connection(client: httpx.Client, target: Target) -> None:
     """An answer with `Connection: close` does not break the next request."""
     assert [client.get("/closing").content for _ in range(3)] == [BODY] * 3
     assert len(target.connections) == 3
+
+
+def test_proxy_target_that_closed_unannounced_is_asked_again_on_a_new_connection(
+    client: httpx.Client, target: Target
+) -> None:
+    """A connection that the target has dropped in the meantime is not used."""
+    for _ in range(2):
+        assert client.get("/silent").content == BODY
+        assert target.closed.wait(10)
+        target.closed.clear()
+    assert len(target.connections) == 2
 
 
 def test_proxy_target_that_is_not_there_resets_the_client(client: httpx.Client) -> None:
@@ -167,7 +195,7 @@ def test_proxy_target_that_is_not_there_resets_the_client(client: httpx.Client) 
     with socket.create_server(("127.0.0.1", 0)) as unused:
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
     with FaultProxy(url) as proxy, pytest.raises(httpx.NetworkError):
-        httpx.get(proxy.url)
+        httpx.get(proxy.url, verify=NO_TLS)
 
 
 def test_proxy_plan_is_asked_in_order_and_used_up(proxy: FaultProxy, client: httpx.Client) -> None:
@@ -195,10 +223,10 @@ def test_proxy_cleared_plan_passes_everything_on(proxy: FaultProxy, client: http
 
 def test_proxy_requests_are_recorded_without_keys(proxy: FaultProxy, client: httpx.Client) -> None:
     """Tests can assert on what was asked; a failing assertion shows no key."""
-    client.post("/rows?a=1&b=x%20y", content=b"12345", headers={"apikey": "k", "Authorization": "k", "Prefer": "p"})
+    client.post("/rows?a=1&b=x%20y&c=", content=b"12345", headers={"apikey": "k", "Authorization": "k", "Prefer": "p"})
     (seen,) = proxy.requests
     assert (seen.number, seen.method, seen.path, seen.body_bytes) == (1, "POST", "/rows", 5)
-    assert seen.query == (("a", "1"), ("b", "x y"))
+    assert seen.query == (("a", "1"), ("b", "x y"), ("c", ""))
     assert seen.headers["prefer"] == "p"
     assert not {"apikey", "authorization"} & set(seen.headers)
     assert (proxy.count(path("/rows")), proxy.count(path("/other"))) == (1, 0)
@@ -284,7 +312,8 @@ def test_html_page_is_a_200(proxy: FaultProxy, client: httpx.Client) -> None:
 
 def test_raw_bytes_are_not_http(proxy: FaultProxy, client: httpx.Client) -> None:
     """Garbage reaches the client as it is."""
-    proxy.once(do=Raw(b"\x00\xffnot http\r\n\r\n"))
+    proxy.always(do=Raw(b"\x00\xffnot http\r\n\r\n"))
+    assert read_raw(proxy) == b"\x00\xffnot http\r\n\r\n"
     with pytest.raises(httpx.RemoteProtocolError):
         client.get("/rows")
 
@@ -292,7 +321,10 @@ def test_raw_bytes_are_not_http(proxy: FaultProxy, client: httpx.Client) -> None
 def test_redirect_loop_never_arrives(proxy: FaultProxy) -> None:
     """A client that follows redirects gives up."""
     proxy.always(do=RedirectLoop())
-    with httpx.Client(follow_redirects=True, max_redirects=5) as client, pytest.raises(httpx.TooManyRedirects):
+    with (
+        httpx.Client(follow_redirects=True, max_redirects=5, verify=NO_TLS) as client,
+        pytest.raises(httpx.TooManyRedirects),
+    ):
         client.get(f"{proxy.url}/rows")
     assert proxy.count(path("/rows")) == 6
 
@@ -333,7 +365,7 @@ def test_delay_does_not_hold_up_other_requests(proxy: FaultProxy, client: httpx.
     elapsed = time.monotonic() - started
     assert bodies == [BODY] * 40
     assert proxy.most_in_flight > 4
-    assert 5 * 0.05 <= elapsed < 40 * 0.05
+    assert elapsed >= 5 * 0.05
 
 
 def test_call_happens_before_the_request_is_forwarded(proxy: FaultProxy, client: httpx.Client, target: Target) -> None:
@@ -370,7 +402,7 @@ def test_hang_ends_with_the_proxy(target: Target) -> None:
     with ThreadPoolExecutor(1) as pool:
         with FaultProxy(target.url) as proxy:
             proxy.always(do=Hang())
-            waiting = pool.submit(httpx.get, proxy.url, timeout=30)
+            waiting = pool.submit(httpx.get, proxy.url, timeout=30, verify=NO_TLS)
             proxy.wait_for()
         with pytest.raises(httpx.TransportError):
             waiting.result(10)
@@ -401,7 +433,7 @@ def test_gzip_bomb_unpacks_to_its_size(proxy: FaultProxy, client: httpx.Client) 
 def test_fault_on_one_connection_leaves_others_alone(proxy: FaultProxy, fault: Fault) -> None:
     """Only the request that was chosen suffers."""
     proxy.always(when=path("/bad"), do=fault)
-    good: Callable[[int], httpx.Response] = lambda _: httpx.get(f"{proxy.url}/good")  # noqa: E731 - typed for map
+    good: Callable[[int], httpx.Response] = lambda _: httpx.get(f"{proxy.url}/good", verify=NO_TLS)  # noqa: E731 - typed for map
     with ThreadPoolExecutor(5) as pool:
         bad = pool.submit(_ask_briefly, f"{proxy.url}/bad")
         answers = list(pool.map(good, range(8)))
@@ -412,7 +444,7 @@ def test_fault_on_one_connection_leaves_others_alone(proxy: FaultProxy, fault: F
 def _ask_briefly(url: str) -> bytes | None:
     """The body, or None when it did not come whole within half a second."""
     try:
-        with httpx.stream("GET", url, timeout=0.5) as got:
+        with httpx.stream("GET", url, timeout=0.5, verify=NO_TLS) as got:
             until = time.monotonic() + 0.5
             pieces = [piece for piece in got.iter_raw() if time.monotonic() < until or _give_up()]
             return b"".join(pieces)
