@@ -11,7 +11,6 @@ SEPARATOR = b",\n"
 
 _OPENING = b"[\n"
 _CLOSING = b"\n]\n"
-_EMPTY = b"[\n]\n"
 
 
 def row_blocks(chunks: Iterable[bytes], file: str) -> Iterator[bytes]:
@@ -20,32 +19,38 @@ def row_blocks(chunks: Iterable[bytes], file: str) -> Iterator[bytes]:
     A block is about as long as a chunk, or as long as one row if that is wider. Raises ArchiveError, naming `file`,
     when the brackets are not where they should be; that the rows are JSON is not checked.
     """
-    is_first = True
-    for text, is_last in _cut_between_rows(chunks):
-        if is_first and not text.startswith(_OPENING):
-            raise ArchiveError(f"{file} does not start with a line that holds only [")
-        if is_first and text == _EMPTY:
-            return
-        if is_last and not text.endswith(_CLOSING):
-            raise ArchiveError(f"{file} does not end with a row and a line that holds only ]")
-        yield text[len(_OPENING) if is_first else 0 : -len(_CLOSING) if is_last else None]
-        is_first = False
-
-
-def _cut_between_rows(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """The same bytes cut at separators, which are left out, and whether this is the last piece; at least one."""
     waiting: list[bytes] = []
-    for chunk in _separators_whole(chunks):
-        end = chunk.rfind(SEPARATOR)
+    is_empty = True
+    for text in _after_opening(chunks, file):
+        end = text.rfind(SEPARATOR)
         if end < 0:
-            waiting.append(chunk)
+            waiting.append(text)
             continue
-        waiting.append(chunk[:end])
-        text = b"".join(waiting)
-        waiting = [chunk[end + len(SEPARATOR) :]]
-        yield text, False
-        del text  # a row may be wide: not two at a time
-    yield b"".join(waiting), True
+        waiting.append(text[:end])
+        block = b"".join(waiting)
+        waiting = [text[end + len(SEPARATOR) :]]
+        yield block
+        del block  # a row may be wide: none is kept while the next comes in
+        is_empty = False
+    last = b"".join(waiting)
+    waiting.clear()
+    if is_empty and last == _CLOSING[1:]:
+        return
+    if not last.endswith(_CLOSING):
+        raise ArchiveError(f"{file} does not end with a row and a line that holds only ]")
+    yield last[: -len(_CLOSING)]
+
+
+def _after_opening(chunks: Iterable[bytes], file: str) -> Iterator[bytes]:
+    """What follows the opening bracket, with every separator in one piece."""
+    texts = _separators_whole(chunks)
+    start = b""
+    while len(start) < len(_OPENING) and (text := next(texts, None)) is not None:
+        start += text
+    if not start.startswith(_OPENING):
+        raise ArchiveError(f"{file} does not start with a line that holds only [")
+    yield start[len(_OPENING) :]
+    yield from texts
 
 
 def _separators_whole(chunks: Iterable[bytes]) -> Iterator[bytes]:
