@@ -71,7 +71,7 @@ class Database:
         """A transaction that commits at the end. PostgreSQL's errors become `Refusal`s, in PostgREST's words."""
         member = self._free.get()
         try:
-            member = member if member is not None and not member.connection.closed else self._open()
+            member = member or self._open()
             self._begin(member, caller, schema, read_only=read_only)
             yield Session(member.connection, self._cache)
             member.connection.execute("commit")
@@ -127,7 +127,7 @@ class _Member:
 
 def _clean(member: _Member | None) -> _Member | None:
     """The member ready for the next request, or None when its connection is beyond use."""
-    if member is None or member.connection.closed:
+    if member is None:
         return None
     if member.connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
         try:

@@ -29,14 +29,14 @@ _LONGEST_SOCKET_DIRECTORY = 107 - len(f"/.s.PGSQL.{_PORT}.lock")
 
 # A context that ended has no use for the data, so the server is stopped at once, without a checkpoint.
 _SUPERVISE = """
-data=$1; shift
+base=$1; shift
 exec 3<&0
 "$@" 3<&- & server=$!
 (read -r _ <&3; kill -QUIT "$server") 2>/dev/null & reader=$!
 exec 3<&-
 wait "$server"; status=$?
 kill "$reader" 2>/dev/null
-rm -rf -- "$data"
+rm -rf -- "$base"
 exit "$status"
 """
 
@@ -189,7 +189,7 @@ def _supervised(programs: Path, base: Path, sockets: Path, account: _Account) ->
     server += [f"--{name}={value}" for name, value in settings.items()]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(  # noqa: S603 - programs found by find_binaries
-            ["/bin/sh", "-c", _SUPERVISE, "sandbox", base / "data", *server],
+            ["/bin/sh", "-c", _SUPERVISE, "sandbox", base, *server],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

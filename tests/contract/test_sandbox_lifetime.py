@@ -7,8 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -47,6 +48,14 @@ with tempfile.TemporaryDirectory() as scratch, start_postgres(Path(scratch)) as 
 """
 
 
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that any user may enter, unlike pytest's own: as root the server runs as somebody else."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
 def _wait_until(holds: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 20
     while not holds():
@@ -64,10 +73,10 @@ def _runs(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
-def test_sandbox_owner_killed_leaves_no_process_and_no_data(postgres: Postgres, tmp_path: Path) -> None:
+def test_sandbox_owner_killed_leaves_no_process_and_no_data(postgres: Postgres, open_directory: Path) -> None:
     """`kill -9` of the process that started it takes the gateway, the server and the data along."""
     owner = subprocess.Popen(
-        [sys.executable, "-c", _OWNER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _OWNER, str(open_directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with owner:
         assert owner.stdout is not None
@@ -80,18 +89,18 @@ def test_sandbox_owner_killed_leaves_no_process_and_no_data(postgres: Postgres, 
     _wait_until(lambda: not Path(data).exists(), "the data is gone")
 
 
-def test_sandbox_context_ended_leaves_nothing(postgres: Postgres, tmp_path: Path) -> None:
+def test_sandbox_context_ended_leaves_nothing(postgres: Postgres, open_directory: Path) -> None:
     """An ordinary end stops both processes and empties the directory."""
-    with start_sandbox(tmp_path, rows=100) as sandbox:
+    with start_sandbox(open_directory, rows=100) as sandbox:
         with connect(sandbox.database_url) as connection:
             row = connection.execute("select pg_read_file('postmaster.pid')").fetchone()
         assert row is not None
         server, gateway = int(str(row[0]).split()[0]), sandbox.gateway.pid
         assert httpx.get(f"{sandbox.project_url}/rest/v1/users", headers={"apikey": sandbox.secret_key}).is_success
-    assert (_runs(server), _runs(gateway), list(tmp_path.iterdir())) == (False, False, [])
+    assert (_runs(server), _runs(gateway), list(open_directory.iterdir())) == (False, False, [])
 
 
-def test_postgres_that_fails_to_start_leaves_nothing(postgres: Postgres, tmp_path: Path) -> None:
+def test_postgres_that_fails_to_start_leaves_nothing(postgres: Postgres, open_directory: Path, tmp_path: Path) -> None:
     """A server that ends at once is an error with its own words, and its files are gone."""
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -101,19 +110,27 @@ def test_postgres_that_fails_to_start_leaves_nothing(postgres: Postgres, tmp_pat
         f'#!/bin/sh\ncase "$1" in -D) echo "no room" >&2; exit 1;; esac\nexec {real}/postgres "$@"\n'
     )
     (programs / "postgres").chmod(0o755)
-    data = tmp_path / "data"
-    data.mkdir()
-    with pytest.raises(SandboxError, match="no room"), start_postgres(data, binaries=programs):
+    with pytest.raises(SandboxError, match="no room"), start_postgres(open_directory, binaries=programs):
         pass
-    assert list(data.iterdir()) == []
+    assert list(open_directory.iterdir()) == []
 
 
 def test_postgres_below_a_private_directory_starts(postgres: Postgres, tmp_path: Path) -> None:
-    """Also where another user cannot enter, and where the path is too long for a socket, the server starts."""
-    private = tmp_path / ("a long name that no socket may have " * 3)
+    """Also where the server's user cannot enter, as below a directory of root's, the server starts."""
+    private = tmp_path / "private"
     private.mkdir(mode=0o700)
     with start_postgres(private) as server, connect(server.url()) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
+
+
+def test_postgres_below_a_long_path_starts(postgres: Postgres, open_directory: Path) -> None:
+    """The socket finds a shorter path; the data stays where it was wanted."""
+    long = open_directory / ("a path longer than a socket may have " * 3)
+    long.mkdir(mode=0o755)
+    with start_postgres(long) as server, connect(server.url()) as connection:
+        assert connection.execute("select current_setting('data_directory') like %s", [f"{long}%"]).fetchone() == (
+            True,
+        )
 
 
 def test_postgres_whose_programs_are_in_a_private_directory_starts(postgres: Postgres, tmp_path: Path) -> None:
