@@ -50,10 +50,11 @@ class Decision:
 def decide(backups: Sequence[Backup], policy: Policy, now: datetime) -> tuple[Decision, ...]:
     """Decide for each backup whether it stays or goes; newest first, whatever the order given.
 
-    Three things hold whatever the policy: the newest completed backup stays, what is pinned stays, and a manual
-    backup with an archive stays. A backup dated after `now` (the clock was stepped) is neither deleted nor counted:
-    not as one of `keep_minimum`, and not as the newest success. A backup already marked `deleting` is always to be
-    deleted, so that what was begun is finished; only a pin given in the meantime holds it back.
+    Three things hold whatever the policy: the newest completed and the newest proven backup stay, what is pinned
+    stays, and a manual backup with an archive stays. A backup dated after `now` (the clock was stepped) is neither
+    deleted nor counted: not as one of `keep_minimum`, and not as the newest success. A backup already marked
+    `deleting` is always to be deleted, so that what was begun is finished; only a pin given in the meantime holds it
+    back.
     """
     view = _View.of(backups, policy, now)
     return tuple(_decide(backup, view) for backup in _newest_first(backups))
@@ -209,8 +210,10 @@ def _newest_completed(present: Sequence[Backup]) -> dict[str, str]:
 
 
 def _minimum(proven: Sequence[Backup], policy: Policy) -> dict[str, str]:
-    reason = f"one of the newest {policy.keep_minimum} proven backups (keep_minimum)"
-    return {backup.backup_id: reason for backup in proven[: policy.keep_minimum]}
+    """A `keep_minimum` of 0 is taken for 1: no policy removes the last good backup."""
+    count = max(policy.keep_minimum, 1)
+    reason = f"one of the newest {count} proven backups (keep_minimum)"
+    return {backup.backup_id: reason for backup in proven[:count]}
 
 
 def _only_partials(present: Sequence[Backup], proven: Sequence[Backup], policy: Policy) -> dict[str, str]:

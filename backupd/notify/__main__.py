@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import TextIO
 
 import apprise
 
@@ -29,22 +27,15 @@ _TYPES = {
 
 def main() -> None:
     """Send what stdin asks for, and report each address."""
-    results = _own_stdout()
     request = json.load(sys.stdin)
     _end_by_itself(request["timeout_seconds"])
     with ThreadPoolExecutor(max_workers=len(request["urls"])) as senders:
         sending = {senders.submit(_send, url, request): index for index, url in enumerate(request["urls"])}
         for done in as_completed(sending):
             crash = done.exception()
-            problem = done.result() if crash is None else f"apprise failed with {crash!r}"
-            print(json.dumps({"index": sending[done], "problem": problem}), file=results, flush=True)
-
-
-def _own_stdout() -> TextIO:
-    """Keep stdout for the results: whatever a service's code prints goes to stderr."""
-    results = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return results
+            problem = done.result() if crash is None else f"sending failed with {crash!r}"
+            sys.stdout.write(json.dumps({"index": sending[done], "problem": problem}) + "\n")
+            sys.stdout.flush()
 
 
 def _end_by_itself(timeout_seconds: float) -> None:

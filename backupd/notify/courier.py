@@ -76,14 +76,18 @@ def _request(event: Event, urls: Sequence[str], timeout_seconds: float) -> bytes
 
 
 def _outcomes(answer: bytes) -> dict[int, str | None]:
-    """The problem with each address that was dealt with, None for none; a line cut short tells nothing."""
+    """The problem with each address that was dealt with, None for none.
+
+    A line cut short tells nothing, nor does what a service's own code may have printed.
+    """
     outcomes: dict[int, str | None] = {}
     for line in answer.splitlines():
         try:
             outcome = json.loads(line)
         except ValueError:
             continue
-        outcomes[outcome["index"]] = outcome["problem"]
+        if isinstance(outcome, dict) and "index" in outcome:
+            outcomes[outcome["index"]] = outcome["problem"]
     return outcomes
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from backupd.notify import Event, EventKind, Notifier, NotifySettings
+from backupd.notify import Event, EventKind, Notifier, NotifySettings, Origin, trial
+from backupd.notify.courier import Courier
 from tests.support.http_recorder import Recorder, http_recorder
 
 EVENT = Event(EventKind.FAILED, "Backup failed: Car Audio", "Why: no answer\n\nWhat to do: wait", "b7f3c2a1")
@@ -60,6 +61,7 @@ def test_notify_service_down_is_a_failure() -> None:
     """Nobody listens on port 9 of the loopback."""
     (failure,) = notifier(f"json://127.0.0.1:9/{SECRET}").notify(EVENT)
     assert "Connection error" in failure.reason
+    assert "127.0.0.1" not in failure.reason
     assert SECRET not in str(failure)
 
 
@@ -108,18 +110,62 @@ def test_notify_child_shows_no_secret_and_blocks_no_signal(recorder: Recorder) -
 
 def test_notify_without_interpreter_is_a_failure_not_a_crash() -> None:
     """A child that cannot be started is told like any other failure."""
-    from backupd.notify.courier import Courier
-
     (failure,) = Courier({}, 5, executable="/nonexistent/python").send(EVENT, [f"json://127.0.0.1:9/{SECRET}"])
     assert failure.reason == "the sending process could not be started: No such file or directory"
 
 
 def test_notify_child_that_dies_is_a_failure() -> None:
     """A child that ends without a word has delivered nothing."""
-    from backupd.notify.courier import Courier
-
     (failure,) = Courier({}, 5, executable="/bin/false").send(EVENT, [f"json://127.0.0.1:9/{SECRET}"])
     assert failure.reason == "the sending process ended early, with exit code 1"
+
+
+def test_notify_child_with_strange_output_delivered_only_what_it_says(tmp_path: Path) -> None:
+    """A line that was cut short, or that some service printed, is no proof of delivery."""
+    child = tmp_path / "child"
+    child.write_text(
+        '#!/bin/sh\necho hello\necho 7\necho \'{"index": 1, "problem": null}\'\nprintf \'{"index": 0, "pro\''
+    )
+    child.chmod(0o700)
+    failures = Courier({}, 5, executable=str(child)).send(EVENT, ["json://a/b", "json://c/d"])
+    assert [failure.target for failure in failures] == ["notify.urls, json (number 1)"]
+
+
+def test_notify_child_does_not_import_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started in a directory that anyone can write to, the child still runs backupd's own code."""
+    impostor = tmp_path / "backupd" / "notify"
+    impostor.mkdir(parents=True)
+    (impostor.parent / "__init__.py").touch()
+    (impostor / "__init__.py").touch()
+    (impostor / "__main__.py").write_text('print(\'{"index": 0, "problem": null}\')')
+    monkeypatch.chdir(tmp_path)
+    assert len(notifier(f"slck://{SECRET}").notify(EVENT)) == 1
+
+
+def test_notify_test_message_is_sent_whatever_is_wanted(recorder: Recorder) -> None:
+    """`on` does not silence the message that shows whether messages arrive."""
+    settings = NotifySettings(urls=(f"json://127.0.0.1:{recorder.port}/x",), on=frozenset())
+    assert Notifier(settings, environ=os.environ).notify(trial(Origin("Car Audio", "xyz", "box1"))) == ()
+    assert recorder.targets == ["/x"]
+
+
+def test_child_that_stumbles_over_a_message_says_so_for_each_address() -> None:
+    """An error while sending is reported for the address it befell, in place of a traceback for nobody."""
+    request = {
+        "urls": ["json://127.0.0.1:9/a"] * 2,
+        "kind": "unheard of",
+        "title": "",
+        "body": "",
+        "timeout_seconds": 9,
+    }
+    ended = subprocess.run(
+        [sys.executable, "-m", "backupd.notify"], input=json.dumps(request).encode(), capture_output=True, check=True
+    )
+    outcomes = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert sorted(outcome["index"] for outcome in outcomes) == [0, 1]
+    assert {outcome["problem"] for outcome in outcomes} == {"sending failed with KeyError('unheard of')"}
 
 
 def test_child_without_parent_ends_by_itself(recorder: Recorder) -> None:

@@ -45,9 +45,10 @@ def test_pings_of_a_run_share_its_id(recorder: Recorder) -> None:
     assert recorder.received[0].headers["User-Agent"].startswith("backupd/")
 
 
-def test_ping_server_error_is_tried_once_more(recorder: Recorder) -> None:
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_ping_server_error_is_tried_once_more(recorder: Recorder, status: int) -> None:
     """A hiccup of the receiver costs one pause and no alarm."""
-    recorder.answers.append((503, "later"))
+    recorder.answers.append((status, "later"))
     pauses: list[float] = []
     assert notifier(f"http://127.0.0.1:{recorder.port}/{SECRET}", pauses).ping_started(RUN_ID) == ()
     assert pauses == [1.0]
@@ -96,7 +97,7 @@ def test_ping_receiver_that_hangs_is_given_up(recorder: Recorder) -> None:
     assert time.monotonic() - began < 5
 
 
-@pytest.mark.parametrize("url", [f"ftp://{SECRET}/x", f"http://[{SECRET}", f"{SECRET}", "http://127.0.0.1:port/x"])
+@pytest.mark.parametrize("url", [f"ftp://{SECRET}/x", f"http://[{SECRET}", f"{SECRET}", f"http://127.0.0.1:{SECRET}/x"])
 def test_ping_address_that_cannot_be_used_is_a_failure_without_it(url: str) -> None:
     """A bad address is told, not raised, and not repeated."""
     (failure,) = notifier(url).ping_started(RUN_ID)

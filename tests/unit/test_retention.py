@@ -177,6 +177,13 @@ def test_decide_keep_minimum_zero_still_keeps_the_newest_completed() -> None:
     ]
 
 
+def test_decide_keep_minimum_zero_still_keeps_the_newest_proven() -> None:
+    """A newer backup that nobody has read back does not take its place."""
+    policy = Policy(automatic_days=0, keep_minimum=0)
+    decisions = decide([nightly(0, verified_at=None), backup_row(NOW - timedelta(hours=20))], policy, NOW)
+    assert decisions[1].reason == "one of the newest 1 proven backups (keep_minimum)"
+
+
 def test_decide_broken_job_expires_nothing() -> None:
     """When no automatic backup succeeded for ninety days, all thirty that were there still are."""
     backups = [nightly(n) for n in range(90, 120)]
