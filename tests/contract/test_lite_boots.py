@@ -114,10 +114,10 @@ def test_lite_escaped_cursor_keeps_its_backslashes(rest: httpx.Client) -> None:
 
 @pytest.mark.parametrize(("cursor", "got"), [(r"z\\b", ["z\\b"]), (r"z\"b", ["z\\b"])], ids=["again", "skipped"])
 def test_lite_escaped_cursor_repeats_or_skips_rows(rest: httpx.Client, cursor: str, got: list[str]) -> None:
-    """After a backslash the row of the cursor comes again, for ever; after a quote the rows up to a backslash do not."""
+    """After a backslash the cursor's own row comes again, for ever; after a quote some rows are left out."""
     words = ['z"b', "zZ", "z\\b"]
-    assert rest.post("/words", json=[{"word": word} for word in words], headers=UPSERT).status_code == 201
-    rows = rest.get("/words", params={"and": f'(word.gt."{cursor}",word.lt."z~")', "order": "word.asc"}).json()
+    assert rest.post("/words", json=[{"word": word} for word in words], headers=UPSERT).is_success
+    rows = rest.get("/words", params={"and": f'(word.lt."z~",word.gt."{cursor}")', "order": "word.asc"}).json()
     assert [row["word"] for row in rows] == got
 
 

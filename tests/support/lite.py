@@ -14,8 +14,9 @@ tests must know of version 0.10 (`tests/contract/test_lite_boots.py` holds it to
 * `max_rows` caps silently: 200 and `Content-Range: 0-999/*`. HEAD with `Prefer: count=exact`: 206 and `0-999/2500`, or
   200 when all rows fit. * `count=planned` and `count=estimated` count exactly too.
 * A quoted value inside `and=(…)` or `or=(…)` loses its outer quotes and keeps its backslashes: `"a\"b"` is compared
-  as `a\"b`. A walk over such keys skips rows after a `"`, and gets the same page for ever at a `\`. Commas,
-  parentheses, unicode, spaces, empty strings and `null` in quotes are right, and so is all of `in.("…")`. *
+  as `a\"b`. A walk over such keys skips rows after a `"`, and gets its last row again, for ever, at a `\`. * An
+  odd number of `"` in a value also swallows the conditions after it. Commas, parentheses, unicode, spaces, empty
+  strings and `null` in quotes are right, and so is all of `in.("…")`. *
 * An unquoted value (`id=gt.5`) goes through JavaScript's Number: exact up to 2**53 only; text is trimmed.
 * `order=ctid`, `ctid=gt.(0,5)`, `select=ctid,*` and `order=tableoid` work. * An offset past the end: 200 `[]`, or 416
   `PGRST103` with `count=exact`. A column whose name holds a comma cannot be ordered by.
@@ -23,9 +24,9 @@ tests must know of version 0.10 (`tests/contract/test_lite_boots.py` holds it to
   space and double keys, `NaN` is null, `bytea` is `{"type": "Buffer", "data": [222, …]}`, `timestamptz` is
   `2026-11-22 15:24:29.123456+00`. Writing rounds a `numeric` to a float's digits and stores a `bytea` string as text.
   One line, rows separated by `,`.
-* Upsert with `resolution=merge-duplicates,return=minimal`: 201, empty body, no cap. * Rows with different keys: 400
-  `PGRST102`; one key twice: 400 `21000` (PostgREST says 500); an existing key without upsert: 409 `23505`; a generated
-  column: 400 `428C9`.
+* Upsert with `resolution=merge-duplicates,return=minimal`: 201, or 200 when every row was there, empty body, no cap. *
+  Rows with different keys: 400 `PGRST102`; one key twice: 400 `21000` (PostgREST says 500); an existing key without
+  upsert: 409 `23505`; a generated column: 400 `428C9`.
 * `Accept-Profile` and `Content-Profile` choose the schema; one that is not exposed: 406 `PGRST106`.
 * A role's own statement time-out is not applied. The database's is, but answers 500 with code `SUP`, not 57014.
 """
