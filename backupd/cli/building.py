@@ -1,0 +1,32 @@
+"""Builds parts from sections of the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from backupd.config import Config
+from backupd.notify import EventKind, Notifier, NotifySettings
+from backupd.retention import Policy
+
+
+def retention_policy(config: Config) -> Policy:
+    """How long backups are kept."""
+    return Policy(**config.section("retention"), stale_after=stale_after(config))
+
+
+def stale_after(config: Config) -> timedelta:
+    """The age from which the last success is too old."""
+    return timedelta(hours=config.section("health")["stale_after_hours"])
+
+
+def build_notifier(config: Config, environ: Mapping[str, str]) -> Notifier:
+    """Who tells people and dead-man switches."""
+    section = config.section("notify")
+    settings = NotifySettings(
+        urls=section["urls"],
+        ping_url=section["ping_url"],
+        on=frozenset(EventKind(word) for word in section["on"]),
+        timeout_seconds=float(section["timeout_seconds"]),
+    )
+    return Notifier(settings, environ=environ)

@@ -1,0 +1,112 @@
+"""One thing at a time beside the loop, watched: who asked for it, how far it is, and whether it still moves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from backupd.model import Progress, Trigger
+
+Monotonic = Callable[[], float]
+
+
+class Guard:
+    """Says when a run has to stop: it was asked to, it takes too long, or it does not move any more.
+
+    `reason` then says why, None when it was asked to. Used from several threads; each field is written by one.
+    """
+
+    def __init__(self, *, deadline_seconds: float, stall_seconds: float, monotonic: Monotonic = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._stall_seconds = stall_seconds
+        self._end = monotonic() + deadline_seconds
+        self._moved_at = monotonic()
+        self._deadline_seconds = deadline_seconds
+        self._asked = threading.Event()
+        self.latest: Progress | None = None
+        self.reason: str | None = None
+
+    def on_progress(self, progress: Progress) -> None:
+        """Take note that the run moves."""
+        self._moved_at = self._monotonic()
+        self.latest = progress
+
+    def ask_to_stop(self) -> None:
+        """Ask the run to stop at the next page."""
+        self._asked.set()
+
+    def should_stop(self) -> bool:
+        """Whether the run has to stop now."""
+        if self._asked.is_set() or self.reason is not None:
+            return True
+        if self._monotonic() > self._end:
+            self.reason = f"it took longer than {self._deadline_seconds / 3600:.0f} hours (schedule.deadline_hours)"
+        elif self.still_seconds > self._stall_seconds:
+            self.reason = f"it made no progress for {self._stall_seconds / 60:.0f} minutes (schedule.stall_minutes)"
+        return self.reason is not None
+
+    @property
+    def still_seconds(self) -> float:
+        """How long the run has not moved."""
+        return self._monotonic() - self._moved_at
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something the worker does. `backup_id` is that of the backup it takes."""
+
+    operation: str
+    trigger: Trigger
+    started_at: datetime
+    guard: Guard
+    work: Callable[[], None] = field(repr=False)
+    backup_id: str | None = None
+
+
+class Worker:
+    """Does one task at a time, in a thread of its own."""
+
+    def __init__(self, when_done: Callable[[], None]) -> None:
+        self._when_done = when_done
+        self._lock = threading.Lock()
+        self._task: Task | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    @property
+    def task(self) -> Task | None:
+        """What is being done now."""
+        return self._task
+
+    def start(self, task: Task) -> Task | None:
+        """Begin a task. Gives the one that is under way instead when there is one; `task` is then not begun."""
+        with self._lock:
+            if self._task is not None or self._closed:
+                return self._task or task
+            self._task = task
+            self._thread = threading.Thread(target=self._run, args=(task,), name=f"worker-{task.operation}")
+            self._thread.start()
+            return None
+
+    def close(self, seconds: float) -> bool:
+        """Take no more tasks, ask the one under way to stop, and wait for it. False when it did not stop in time."""
+        with self._lock:
+            self._closed = True
+            task, thread = self._task, self._thread
+        if task is not None:
+            task.guard.ask_to_stop()
+        if thread is not None:
+            thread.join(seconds)
+            return not thread.is_alive()
+        return True
+
+    def _run(self, task: Task) -> None:
+        try:
+            task.work()
+        finally:
+            with self._lock:
+                self._task = None
+            self._when_done()
