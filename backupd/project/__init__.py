@@ -6,19 +6,23 @@ from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from threading import Event
 
 import structlog
 
 from backupd.config import ProjectSettings
 from backupd.model import OnProgress, ShouldStop, Table, ignore_progress, never_stop
 from backupd.project.answers import TRANSIENT_STATUSES
-from backupd.project.connection import Answer, Connection, Patience, Traffic
-from backupd.project.discovery import Discovery, Unreadable, discover
-from backupd.project.keys import KeyKind, key_kind
+from backupd.project.connection import Answer, Connection, Patience
+from backupd.project.discovery import Discovery, discover
+from backupd.project.keys import KeyKind, key_kind, require_full_sight
 from backupd.project.openapi import Listing, parse_listing
 from backupd.project.probing import ServiceAnswer, TableMeasure, ask_services, measure, row_cap, server_time
-from backupd.project.reading import Rows, TableOutcome, read_table
+from backupd.project.reading import TableOutcome, read_table
 from backupd.project.side_by_side import Lane, side_by_side
+from backupd.project.traffic import Traffic
+from backupd.project.unreadable import Unreadable
+from backupd.project.walking import Rows
 
 __all__ = [
     "TRANSIENT_STATUSES",
@@ -34,6 +38,7 @@ __all__ = [
     "Traffic",
     "Unreadable",
     "key_kind",
+    "require_full_sight",
 ]
 
 _FIRST_ATTEMPTS = 3
@@ -92,8 +97,10 @@ class Project:
 
         `on_count` is told how many rows to expect of a table before its first page comes.
         """
-        reads = [partial(self._read_one, table, on_count) for table in tables]
-        with side_by_side(reads, self._settings.concurrency) as lanes:
+        abandoned = Event()
+        connection = self._connection.stopping_also(abandoned.is_set)
+        reads = [partial(self._read_one, connection, table, on_count) for table in tables]
+        with side_by_side(reads, self._settings.concurrency, abandoned) as lanes:
             yield lanes
 
     def services(self) -> tuple[ServiceAnswer, ...]:
@@ -114,8 +121,10 @@ class Project:
             self._settings.schemas[0], lambda answer: server_time(answer.headers), attempts=_FIRST_ATTEMPTS
         )
 
-    def _read_one(self, table: Table, on_count: OnProgress) -> Generator[Rows, None, TableOutcome]:
-        return read_table(self._connection, table, page_rows=self._settings.page_rows, on_count=on_count)
+    def _read_one(
+        self, connection: Connection, table: Table, on_count: OnProgress
+    ) -> Generator[Rows, None, TableOutcome]:
+        return read_table(connection, table, page_rows=self._settings.page_rows, on_count=on_count)
 
     def _listing(self, schema: str) -> Listing:
         def parse(answer: Answer) -> Listing:

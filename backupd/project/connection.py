@@ -6,12 +6,12 @@ the client's own `execute()` decodes numbers to floats and loses digits.
 
 from __future__ import annotations
 
-import threading
+import copy
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TypeVar
+from urllib.parse import quote
 
 import httpx
 import structlog
@@ -21,13 +21,23 @@ from tenacity.wait import wait_random_exponential
 
 from backupd import __version__
 from backupd.errors import Interrupted, ProjectUnreachable
-from backupd.model import ShouldStop
+from backupd.model import ShouldStop, TableName
 from backupd.project.answers import PageTooLarge, Transient, error_of
 from backupd.project.keys import require_full_sight
 from backupd.project.rows import MalformedPage
+from backupd.project.traffic import Throttle, Traffic
 
 USER_AGENT = f"backupd/{__version__}"
 Parsed = TypeVar("Parsed")
+
+LARGEST_ANSWER_BYTES = 16 << 20
+"""An answer that grows beyond this is cut off, so that memory stays bounded."""
+
+_LARGEST_DOCUMENT_BYTES = 256 << 20
+_PAGE_BYTES = 4 << 20
+_PAGE_SECONDS = 10.0
+_LONGEST_WAIT_SECONDS = 300.0
+_PIECE_SECONDS = 0.2
 
 
 class Request(Protocol):
@@ -51,31 +61,6 @@ class Patience:
     longest_pause_seconds: float = 30.0
 
 
-@dataclass(slots=True)
-class Traffic:
-    """What went over the wire so far, counted for the metrics. Safe to use from several threads."""
-
-    requests: Counter[str] = field(default_factory=Counter)
-    retries: Counter[str] = field(default_factory=Counter)
-    received_bytes: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def answered(self, code: str) -> None:
-        """Count a request by its status code, or by the word for what happened instead of one."""
-        with self._lock:
-            self.requests[code] += 1
-
-    def retried(self, reason: str) -> None:
-        """Count a retry by its reason."""
-        with self._lock:
-            self.retries[reason] += 1
-
-    def received(self, size_bytes: int) -> None:
-        """Count bytes as they came over the wire: this is what egress is billed by."""
-        with self._lock:
-            self.received_bytes += size_bytes
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A good answer: its status, headers, and body to the byte."""
@@ -89,25 +74,6 @@ class Answer:
         """The total in `Content-Range: 0-99/672114`, None for `*`."""
         _, _, total = self.headers.get("Content-Range", "").rpartition("/")
         return int(total) if total.isdecimal() else None
-
-
-class Throttle:
-    """Keeps the rate at which bytes are taken off the wire below a cap, over all threads together."""
-
-    def __init__(self, bytes_per_second: int | None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._rate = bytes_per_second
-        self._monotonic = monotonic
-        self._free_at = monotonic()
-        self._lock = threading.Lock()
-
-    def pause_for(self, size_bytes: int) -> float:
-        """Seconds to wait before the next read, now that `size_bytes` have been read."""
-        if not self._rate:
-            return 0.0
-        with self._lock:
-            now = self._monotonic()
-            self._free_at = max(self._free_at, now) + size_bytes / self._rate
-            return self._free_at - now
 
 
 class Connection:
@@ -143,24 +109,46 @@ class Connection:
             headers={"User-Agent": USER_AGENT},
         )
         self.client = _supabase_client(url, key, self._http)
+        self._rest_url = str(self.client.postgrest.base_url).rstrip("/")
 
     def close(self) -> None:
         """Close the connections to the project."""
         self._http.close()
 
+    def stopping_also(self, condition: ShouldStop) -> Connection:
+        """The same connection for somebody who must stop in one more case."""
+        stop = self._should_stop
+        one = copy.copy(self)
+        one._should_stop = lambda: stop() or condition()  # noqa: SLF001 - it is one of us
+        return one
+
+    @property
+    def page_bytes(self) -> int:
+        """How large a page should be: little enough to come within seconds where the rate is capped."""
+        return self._throttle.bytes_within(_PAGE_SECONDS, _PAGE_BYTES)
+
+    def select(self, name: TableName, columns: str = "*", *, count: Any = None) -> Any:
+        """Begin a query; the builders of the Supabase client change type from call to call, hence Any.
+
+        The client would take a `/`, `%`, `?` or `..` in a table's name for a part of the address.
+        """
+        query: Any = self.client.schema(name.schema).table("t").select(columns, count=count)
+        query.request.path = f"{self._rest_url}/{quote(name.name, safe='').replace('.', '%2E')}"
+        return query
+
     def document(self, schema: str, parse: Callable[[Answer], Parsed], *, attempts: int | None = None) -> Parsed:
         """Ask for the OpenAPI document of `schema`, and parse it."""
-        postgrest = self.client.postgrest
         headers = self._headers()
         headers.update({"Accept": "application/openapi+json", "Accept-Profile": schema})
-        request = self._http.build_request("GET", f"{str(postgrest.base_url).rstrip('/')}/", headers=headers)
-        parsed: Parsed = self._again(f"the list of tables in {schema}", attempts)(self._send_once, request, parse, None)
+        request = self._http.build_request("GET", f"{self._rest_url}/", headers=headers)
+        sending = self._again(f"the list of tables in {schema}", attempts)
+        parsed: Parsed = sending(self._send_once, request, parse, _LARGEST_DOCUMENT_BYTES)
         return parsed
 
     def fetch(self, path: str, subject: str, parse: Callable[[Answer], Parsed], *, attempts: int) -> Parsed:
         """Ask another service of the project, such as `auth/v1/settings`, with the same key."""
         request = self._http.build_request("GET", f"{self.client.supabase_url}{path}", headers=self._headers())
-        parsed: Parsed = self._again(subject, attempts)(self._send_once, request, parse, None)
+        parsed: Parsed = self._again(subject, attempts)(self._send_once, request, parse, LARGEST_ANSWER_BYTES)
         return parsed
 
     def _headers(self) -> httpx.Headers:
@@ -172,7 +160,7 @@ class Connection:
         subject: str,
         parse: Callable[[Answer], Parsed],
         *,
-        most_bytes: int | None = None,
+        most_bytes: int = LARGEST_ANSWER_BYTES,
         attempts: int | None = None,
     ) -> Parsed:
         """Send a query built with the Supabase client, and parse its answer.
@@ -194,7 +182,7 @@ class Connection:
         def pause(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
             asked = error.retry_after_seconds if isinstance(error, Transient) else None
-            return wait(state) if asked is None else min(asked, 300.0)
+            return wait(state) if asked is None else min(asked, _LONGEST_WAIT_SECONDS)
 
         def give_up(state: RetryCallState) -> NoReturn:
             error = state.outcome.exception() if state.outcome else None
@@ -212,7 +200,7 @@ class Connection:
             retry_error_callback=give_up,
         )
 
-    def _send_once(self, request: httpx.Request, parse: Callable[[Answer], Parsed], most_bytes: int | None) -> Parsed:
+    def _send_once(self, request: httpx.Request, parse: Callable[[Answer], Parsed], most_bytes: int) -> Parsed:
         """Send a request once. Raises Transient for whatever may be better the next time."""
         self._stop_if_asked()
         try:
@@ -233,20 +221,22 @@ class Connection:
                 raise Transient(f"the answer was no good: {error}", reason="malformed") from error
         raise error_of(response.status_code, response.headers, body, self.host)
 
-    def _receive(self, response: httpx.Response, most_bytes: int | None) -> bytes:
+    def _receive(self, response: httpx.Response, most_bytes: int) -> bytes:
         chunks: list[bytes] = []
         size = 0
         deadline = self._monotonic() + self._patience.request_seconds
         for chunk in response.iter_bytes():
             chunks.append(chunk)
             size += len(chunk)
-            if most_bytes is not None and size > most_bytes:
-                raise PageTooLarge(size)
+            if size > most_bytes:
+                raise PageTooLarge(f"the answer is larger than {most_bytes >> 20} MiB")
             if self._monotonic() > deadline:
                 message = f"the answer was still dripping in after {self._patience.request_seconds:.0f} s"
                 raise Transient(message, reason="too_slow")
             self._stop_if_asked()
-            self._pause(self._throttle.pause_for(len(chunk)))
+            pause = self._throttle.pause_for(len(chunk))
+            deadline += pause  # the time we take ourselves is not the server's fault
+            self._pause(pause)
         return b"".join(chunks)
 
     def _pause(self, seconds: float) -> None:
@@ -254,7 +244,7 @@ class Connection:
         until = self._monotonic() + seconds
         while (left := until - self._monotonic()) > 0:
             self._stop_if_asked()
-            self._sleep(min(left, 0.2))
+            self._sleep(min(left, _PIECE_SECONDS))
 
     def _stop_if_asked(self) -> None:
         if self._should_stop():

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from backupd.config import ProjectSettings
 from backupd.errors import ProjectError, TableUnreadable
 from backupd.model import Table, TableName
-from backupd.project.answers import GONE, MISSING_GRANT
+from backupd.project.answers import GONE
 from backupd.project.connection import Connection
 from backupd.project.openapi import Listing
 from backupd.project.reading import readable
-
-_PLAIN_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]*\Z")
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A table that should be in the backup and cannot be read, with the reason and the remedy."""
-
-    name: TableName
-    message: str
-    hint: str | None = None
+from backupd.project.unreadable import Unreadable, explain
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +31,20 @@ class Discovery:
     documents: tuple[tuple[str, bytes], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the listings, the settings and the last backup say before the project is asked about single tables.
+
+    `hearsay` are tables nobody lists but somebody speaks of.
+    """
+
+    wanted: tuple[Table, ...]
+    hearsay: frozenset[TableName]
+    expected: frozenset[TableName]
+    left_out: tuple[TableName, ...]
+    warnings: tuple[str, ...]
+
+
 def discover(
     connection: Connection, settings: ProjectSettings, listings: Sequence[Listing], last_time: Collection[str]
 ) -> Discovery:
@@ -51,68 +54,81 @@ def discover(
     answer tells. The same for tables that foreign keys point to: since 2026 a new table comes without a grant, and
     then nothing but the reference to it shows that it exists. Raises ProjectError when there is nothing at all.
     """
-    listed = {table.name: table for listing in listings for table in listing.tables}
-    read_only = {name for listing in listings for name in listing.read_only}
-    expected = {resolve(text, settings.schemas, listed) for text in last_time}
-    excluded, warnings = _excluded(settings, listed.keys() | read_only | expected)
-    if settings.tables is None:
-        wanted = [name for name in listed if name not in excluded]
-        hearsay = _unlisted(expected, listings, settings) - listed.keys() - read_only - excluded
-    else:
-        named = [resolve(text, settings.schemas, listed) for text in settings.tables]
-        wanted = [name for name in named if name in listed and name not in excluded]
-        hearsay = {name for name in named if name not in listed and name not in excluded}
-    tables = [_with_configured_key(listed[name], settings) for name in wanted]
+    plan = _plan(settings, listings, last_time)
+    tables = list(plan.wanted)
     unreadable: list[Unreadable] = []
     gone: list[TableName] = []
-    for name in sorted(hearsay):
-        try:
-            readable(connection, name)
-        except TableUnreadable as error:
-            if error.code not in GONE or settings.tables is not None:
-                unreadable.append(explain(name, error))
-            elif name in expected:
-                gone.append(name)
-        else:
-            tables.append(_with_configured_key(Table(name), settings))
+    for name in sorted(plan.hearsay):
+        error = _why_unreadable(connection, name)
+        if error is None:
+            tables.append(Table(name))
+        elif error.code not in GONE or settings.tables is not None:
+            unreadable.append(explain(name, error))
+        elif name in plan.expected:
+            gone.append(name)
     if not tables and not unreadable:
         raise _nothing_to_back_up(connection.host, settings)
     return Discovery(
-        tables=tuple(sorted(tables, key=lambda table: table.name)),
+        tables=tuple(_with_configured_key(table, settings) for table in sorted(tables, key=lambda table: table.name)),
         unreadable=tuple(unreadable),
         gone=tuple(gone),
-        read_only=tuple(sorted(read_only)),
-        warnings=(*warnings, *(f"{name} was in the last backup and is gone" for name in gone)),
+        read_only=plan.left_out,
+        warnings=(*plan.warnings, *(f"{name} was in the last backup and is gone" for name in gone)),
         documents=tuple((listing.schema, listing.document) for listing in listings),
     )
 
 
-def resolve(text: str, schemas: Sequence[str], known: Iterable[TableName]) -> TableName:
+def _plan(settings: ProjectSettings, listings: Sequence[Listing], last_time: Collection[str]) -> _Plan:
+    tables = {table.name: table for listing in listings for table in listing.tables}
+    views = {view.name: view for listing in listings for view in listing.views}
+    known = tables | views
+    expected = frozenset(_in_last_backup(last_time, settings.schemas, tables))
+    excluded, warnings = _excluded(settings, known.keys() | expected)
+    if settings.tables is None:
+        wanted = tables.keys() - excluded
+        hearsay = {*expected, *_referenced(listings)} - known.keys() - excluded
+        turned = sorted((expected & views.keys()) - excluded)
+        warnings += [f"{name} was in the last backup and is a read-only view now: it is left out" for name in turned]
+    else:
+        named = {resolve(text, settings.schemas, known) for text in settings.tables} - excluded
+        wanted, hearsay = named & known.keys(), named - known.keys()
+    return _Plan(
+        wanted=tuple(known[name] for name in wanted),
+        hearsay=frozenset(hearsay),
+        expected=expected,
+        left_out=tuple(sorted(views.keys() - wanted)),
+        warnings=tuple(warnings),
+    )
+
+
+def _why_unreadable(connection: Connection, name: TableName) -> TableUnreadable | None:
+    try:
+        readable(connection, name)
+    except TableUnreadable as error:
+        return error
+    return None
+
+
+def _in_last_backup(
+    texts: Collection[str], schemas: Sequence[str], listed: Collection[TableName]
+) -> Iterator[TableName]:
+    """Undo `str(TableName)`: what has no schema was in `public`. Schemas that are no longer wanted are left out."""
+    for text in texts:
+        schema, _, rest = text.partition(".")
+        candidates = [TableName("public", text), TableName(schema, rest)]
+        wanted = [name for name in candidates if name.name and name.schema in schemas]
+        if wanted:
+            yield next((name for name in wanted if name in listed), wanted[-1])
+
+
+def resolve(text: str, schemas: Sequence[str], known: Collection[TableName]) -> TableName:
     """Turn `users` or `extra.notes` into a table name. A bare name belongs to the first schema that has it."""
     schema, dot, rest = text.partition(".")
-    known = set(known)
     candidates = [TableName(candidate, text) for candidate in schemas]
     if dot and schema in schemas:
         candidates.append(TableName(schema, rest))
     fallback = candidates[-1] if dot and schema in schemas else candidates[0]
     return next((name for name in candidates if name in known), fallback)
-
-
-def explain(name: TableName, error: TableUnreadable) -> Unreadable:
-    """Say what is wrong with a table and how to mend it; for a missing grant, the very statement to run."""
-    if error.code == MISSING_GRANT:
-        statement = f"GRANT SELECT ON TABLE {sql_name(name)} TO service_role;"
-        return Unreadable(name, "the API key may not read it", f"Run in the SQL editor: {statement}")
-    if error.code in GONE:
-        hint = "Is the name right? A table made a moment ago appears after: notify pgrst, 'reload schema';"
-        return Unreadable(name, "no such table in the project", hint)
-    return Unreadable(name, error.message, error.hint)
-
-
-def sql_name(name: TableName) -> str:
-    """Write a table's name as SQL wants it, quoted where it must be."""
-    parts = (name.schema, name.name)
-    return ".".join(part if _PLAIN_IDENTIFIER.match(part) else '"' + part.replace('"', '""') + '"' for part in parts)
 
 
 def _excluded(settings: ProjectSettings, known: Collection[TableName]) -> tuple[set[TableName], list[str]]:
@@ -126,11 +142,8 @@ def _excluded(settings: ProjectSettings, known: Collection[TableName]) -> tuple[
     return set(excluded), warnings
 
 
-def _unlisted(
-    expected: Collection[TableName], listings: Sequence[Listing], settings: ProjectSettings
-) -> set[TableName]:
-    referenced = {name for listing in listings for name in listing.referenced}
-    return {name for name in expected if name.schema in settings.schemas} | referenced
+def _referenced(listings: Sequence[Listing]) -> frozenset[TableName]:
+    return frozenset(name for listing in listings for name in listing.referenced)
 
 
 def _with_configured_key(table: Table, settings: ProjectSettings) -> Table:

@@ -20,7 +20,7 @@ class Listing:
 
     schema: str
     tables: tuple[Table, ...]
-    read_only: tuple[TableName, ...]
+    views: tuple[Table, ...]
     document: bytes
 
     @property
@@ -41,13 +41,12 @@ def parse_listing(schema: str, body: bytes) -> Listing:
         raise MalformedPage(message)
     definitions = _members(document.get("definitions"))
     paths = _members(document.get("paths"))
-    read_only = {name for name in definitions if _is_read_only(paths.get(f"/{name}"))}
-    return Listing(
-        schema=schema,
-        tables=tuple(_table(schema, name, definitions[name]) for name in sorted(definitions) if name not in read_only),
-        read_only=tuple(TableName(schema, name) for name in sorted(read_only)),
-        document=body,
-    )
+    tables: list[Table] = []
+    views: list[Table] = []
+    for name in sorted(definitions):
+        found = views if _is_read_only(paths.get(f"/{name}")) else tables
+        found.append(_table(schema, name, definitions[name]))
+    return Listing(schema, tuple(tables), tuple(views), body)
 
 
 def _members(value: object) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import httpx
 from backupd.errors import ProjectError
 from backupd.model import Table
 from backupd.project.connection import Answer, Connection
-from backupd.project.reading import count_rows
+from backupd.project.paging import quote_name
 from backupd.project.rows import split_rows
+from backupd.project.walking import count_rows
 
 _SERVICES = {"Auth": "auth/v1/settings", "Storage": "storage/v1/bucket"}
 _PROBE_ATTEMPTS = 2
@@ -73,7 +74,6 @@ def measure(connection: Connection, table: Table) -> TableMeasure:
 
 def row_cap(connection: Connection, table: Table, page_rows: int) -> int:
     """How many rows the server gives when asked for `page_rows` of them."""
-    query = connection.client.schema(table.name.schema).table(table.name.name)
-    column = table.columns[0].name if table.columns else "*"
-    request = query.select(f'"{column}"' if column != "*" else "*").limit(page_rows).request
+    plain = (column.name for column in table.columns if quote_name(column.name) == column.name)
+    request = connection.select(table.name, next(plain, "*")).limit(page_rows).request
     return connection.send(request, f"a page of {table.name}", lambda answer: len(split_rows(answer.body)))

@@ -104,14 +104,14 @@ def yield_from(pages: Generator[Page, None, Outcome], put: Callable[[Page], None
 
 @contextmanager
 def side_by_side(
-    reads: Sequence[Callable[[], Generator[Page, None, Outcome]]], at_once: int
+    reads: Sequence[Callable[[], Generator[Page, None, Outcome]]], at_once: int, abandoned: threading.Event
 ) -> Iterator[list[Lane[Page, Outcome]]]:
     """Start reading; give one lane for each of `reads`, to be taken in order.
 
     At most `at_once` lanes are being read at any time, the first ones first, so the lane that is taken is always
-    among them. Leaving the block abandons what was not read, and waits for the readers to notice.
+    among them. Leaving the block sets `abandoned` and waits for the readers to notice: those that wait for a server
+    had better watch it too.
     """
-    abandoned = threading.Event()
     lanes = [Lane(read, abandoned) for read in reads]
     with ThreadPoolExecutor(at_once, thread_name_prefix="reader") as pool:
         for lane in lanes:

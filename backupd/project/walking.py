@@ -1,0 +1,219 @@
+"""Walk one table page by page, by the best way it can be walked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from backupd.errors import TableUnreadable
+from backupd.model import Count, Paging, Table
+from backupd.project.answers import PAST_THE_END, STATEMENT_TIMEOUT, ColumnRefused, PageTooLarge, StatementTimeout
+from backupd.project.connection import LARGEST_ANSWER_BYTES, Answer, Connection
+from backupd.project.paging import KeyCursor, PageSize, quote_name
+from backupd.project.rows import MalformedPage, NotALiteral, Row, key_of, split_rows, take_position
+
+Rows = Sequence[Row]
+
+LARGEST_ROW_BYTES = 512 << 20
+"""A single row beyond this is given up. PostgreSQL itself cannot build a text of more than 1 GiB."""
+
+_UNSORTABLE = frozenset({"json", "xml", "point", "line", "lseg", "box", "path", "polygon", "circle"})
+_PLAIN_TYPES = frozenset(
+    {"smallint", "integer", "bigint", "numeric", "real", "double precision", "boolean", "text", "character varying"}
+    | {"character", "uuid", "bytea", "date", "time without time zone", "time with time zone", "interval", "jsonb"}
+    | {"timestamp without time zone", "timestamp with time zone"}
+)
+_NOT_WRITABLE = "jsonb"
+"""As a key: its JSON text does not tell a string from what PostgreSQL calls a string."""
+
+_SLOW_QUERY_HINT = (
+    "In the SQL editor: alter role service_role set statement_timeout = '60s'; then: notify pgrst, 'reload config';"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way to walk a table, and the errors on its first page that mean: try the next one."""
+
+    paging: Paging
+    pages: Callable[[], Iterator[Rows]]
+    gives_way_to: tuple[type[Exception], ...] = ()
+
+
+class Walk:
+    """One walk over one table. `paging` says by which way, None before the first page was asked for.
+
+    `without` are heaps (`tableoid` values) to leave out.
+    """
+
+    def __init__(self, connection: Connection, table: Table, size: PageSize, without: Sequence[str] = ()) -> None:
+        self.paging: Paging | None = None
+        self.unusable_key: str | None = None
+        """Why the table's key could not be used, None when it was or there is none."""
+        self._connection = connection
+        self._table = table
+        self._size = size
+        self._without = without
+
+    def __iter__(self) -> Iterator[Rows]:
+        """Yield non-empty pages until one comes back empty. Raises what `Connection.send` raises."""
+        for way in self._ways():
+            self.paging = way.paging
+            walk = way.pages()
+            try:
+                first = next(walk, None)
+            except way.gives_way_to as error:
+                if way.paging is Paging.KEY:
+                    self.unusable_key = str(error)
+                continue
+            if first is not None:
+                yield first
+                yield from _explained(walk)
+            return
+
+    def _ways(self) -> Iterator[_Way]:
+        if self._table.primary_key:
+            walk = partial(self._by_key, self._table.primary_key)
+            yield _Way(Paging.KEY, walk, (NotALiteral, KeyError, ColumnRefused))
+        yield _Way(Paging.CTID, self._by_position, (MalformedPage, ColumnRefused))
+        yield _Way(Paging.OFFSET, partial(self._by_offset, self._sortable()), (ColumnRefused,))
+        yield _Way(Paging.OFFSET, partial(self._by_offset, self._surely_sortable()))
+
+    def _sortable(self) -> list[str]:
+        return [column.name for column in self._table.columns if column.type.removesuffix("[]") not in _UNSORTABLE]
+
+    def _surely_sortable(self) -> list[str]:
+        return [column.name for column in self._table.columns if column.type in _PLAIN_TYPES]
+
+    def _by_key(self, columns: tuple[str, ...]) -> Iterator[Rows]:
+        self._require_writable(columns)
+        cursor: KeyCursor | None = KeyCursor(columns)
+        while cursor is not None:
+            rows = self._page("*", cursor.order, cursor.conditions)
+            if not rows:
+                cursor = cursor.after_empty_page()
+                continue
+            first, last = key_of(rows[0], columns), key_of(rows[-1], columns)
+            cursor = _advance(cursor, first, last, len(rows))
+            yield rows
+
+    def _require_writable(self, columns: tuple[str, ...]) -> None:
+        for column in self._table.columns:
+            if column.name in columns and column.type == _NOT_WRITABLE:
+                raise NotALiteral(f"{column.name} is {column.type}")
+
+    def _by_position(self) -> Iterator[Rows]:
+        """Walk by heap and physical position. A partitioned table has several heaps, each with its own positions."""
+        cursor: KeyCursor | None = KeyCursor(("tableoid", "ctid"))
+        while cursor is not None:
+            rows = self._page("tableoid,ctid,*", cursor.order, cursor.conditions)
+            if not rows:
+                cursor = cursor.after_empty_page()
+                continue
+            taken = [take_position(row) for row in rows]
+            first, last = taken[0][1], taken[-1][1]
+            if len(rows) > 1 and first == last:  # some foreign tables give all rows the same
+                raise MalformedPage("the positions do not tell rows apart")
+            cursor = _advance(cursor, first, last, len(rows))
+            yield [row for row, _ in taken]
+
+    def _by_offset(self, columns: Sequence[str]) -> Iterator[Rows]:
+        order = [quote_name(column) for column in columns]
+        received = 0
+        while rows := self._page_at(order, received):
+            received += len(rows)
+            yield rows
+
+    def _page_at(self, order: Sequence[str], offset: int) -> Rows:
+        try:
+            return self._page("*", order, None, offset=offset)
+        except TableUnreadable as error:
+            if error.code == PAST_THE_END:
+                return []
+            raise
+
+    def _page(self, columns: str, order: Sequence[str], conditions: str | None, *, offset: int | None = None) -> Rows:
+        while True:
+            query = start_query(self._connection, self._table, columns, self._without)
+            for column in order:
+                query = query.order(column)
+            if conditions is not None:
+                query = query.or_(conditions)
+            if offset is not None:
+                query = query.offset(offset)
+            try:
+                return self._fetch(query.limit(self._size.rows))
+            except StatementTimeout as error:
+                if not self._size.timed_out():
+                    raise _too_much(error) from error
+            except PageTooLarge as error:
+                if not self._size.too_wide():
+                    raise TableUnreadable(f"a single row is larger than {LARGEST_ROW_BYTES >> 20} MiB") from error
+
+    def _fetch(self, query: Any) -> Rows:
+        most_bytes = LARGEST_ANSWER_BYTES if self._size.rows > 1 else LARGEST_ROW_BYTES
+        rows, size_bytes = self._connection.send(
+            query.request, f"a page of {self._table.name}", _page_and_size, most_bytes=most_bytes
+        )
+        self._size.received(len(rows), size_bytes)
+        return rows
+
+
+def count_rows(connection: Connection, table: Table, without: Sequence[str] = ()) -> Count | None:
+    """Ask how many rows a table has: exactly, or by the planner's estimate when that takes too long.
+
+    None when the server does not say. Raises TableUnreadable.
+    """
+    for method in ("exact", "planned"):
+        query = start_query(connection, table, "*", without, count=method).limit(0)
+        try:
+            rows = connection.send(query.request, f"the number of rows in {table.name}", _total)
+        except StatementTimeout:
+            continue
+        return None if rows is None else Count(rows, exact=method == "exact")
+    return None
+
+
+def start_query(
+    connection: Connection, table: Table, columns: str, without: Sequence[str] = (), *, count: Any = None
+) -> Any:
+    """Begin a query that leaves out the heaps `without`."""
+    query = connection.select(table.name, columns, count=count)
+    if without:
+        query = query.filter("tableoid", "not.in", f"({','.join(without)})")
+    return query
+
+
+def _explained(walk: Iterator[Rows]) -> Iterator[Rows]:
+    """Put what stops a walk half-way into words: then there is no other way to try."""
+    try:
+        yield from walk
+    except NotALiteral as error:
+        raise TableUnreadable(f"a key cannot be written as a filter: {error}") from error
+    except KeyError as error:
+        raise TableUnreadable(f"the rows come without the key column {error}") from error
+    except MalformedPage as error:
+        raise TableUnreadable(str(error)) from error
+
+
+def _advance(cursor: KeyCursor, first: tuple[str, ...], last: tuple[str, ...], rows: int) -> KeyCursor:
+    if last == cursor.after:
+        raise TableUnreadable(f"the server does not move past the row with key {', '.join(last)}")
+    return cursor.advance(first, last, rows)
+
+
+def _too_much(error: StatementTimeout) -> TableUnreadable:
+    if error.code == STATEMENT_TIMEOUT:
+        words = f"a single row takes longer than the statement timeout: {error}"
+        return TableUnreadable(words, code=error.code, hint=_SLOW_QUERY_HINT)
+    return TableUnreadable(f"a single row is too much for the database: {error}", code=error.code)
+
+
+def _page_and_size(answer: Answer) -> tuple[Rows, int]:
+    return split_rows(answer.body), len(answer.body)
+
+
+def _total(answer: Answer) -> int | None:
+    return answer.counted_rows
