@@ -56,7 +56,7 @@ class Runner:
             log.info("run.started")
             try:
                 result = work(directory)
-            except BaseException as error:  # noqa: BLE001 - every run ends in a record, whatever happens
+            except BaseException as error:  # every run ends in a record, whatever happens
                 failure = as_failure(error)
                 trace = {"exc_info": error} if failure is not error else {}
                 log.error("run.failed", error=failure.message, hint=failure.hint, **trace)  # noqa: TRY400 - see trace

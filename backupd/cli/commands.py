@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from importlib import import_module
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from backupd.cli.entrance import Entrance
 from backupd.errors import ExitCode
 
 _COMMANDS = {
+    "run": "run_command:run",
     "backup": "backup_command:backup",
     "list": "history_commands:list_backups",
     "show": "history_commands:show",
@@ -19,6 +21,8 @@ _COMMANDS = {
     "rescan": "proof_commands:rescan",
     "pin": "history_commands:pin",
     "delete": "delete_command:delete",
+    "cleanup": "cleanup_command:cleanup",
+    "status": "status_command:status",
     "check": "check_command:check",
     "config": "config_command:config",
     "demo": "demo_command:demo",
@@ -30,6 +34,15 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command of the command line; one that does not exist is told what it may have meant."""
+        close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+        if args[0] not in _COMMANDS and close:
+            ctx.fail(f"No such command '{args[0]}'; did you mean {close[0]}?")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
         place = _COMMANDS.get(cmd_name)
@@ -45,6 +58,7 @@ _EXIT_CODES = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in ExitCod
 
 @click.group(
     cls=_Commands,
+    invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=f"\b\nExit codes:\n{_EXIT_CODES}\n\n"
     "\b\nFirst steps:\n"
@@ -64,13 +78,17 @@ _EXIT_CODES = "\n".join(f"  {code.value:>3}  {code.meaning}" for code in ExitCod
 )
 @click.option("--state", metavar="DIR", help="State directory: catalog, lock, and the archives unless store.url says.")
 @click.option("--debug", is_flag=True, help="Log everything, and show tracebacks.")
-@click.pass_obj
-def backupd(entrance: Entrance, config_file: Path | None, state: str | None, debug: bool) -> None:
+@click.pass_context
+def backupd(context: click.Context, config_file: Path | None, state: str | None, debug: bool) -> None:
     """Complete, exact, proven backups of a Supabase project.
 
     A backup is one ZIP file: a JSON file for each table and a manifest. It is read back to the last byte before it
     counts, and it lacks a row or a table only if it says so.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help(), err=True)
+        context.exit(ExitCode.CONFIGURATION)
+    entrance: Entrance = context.obj
     entrance.config_file = config_file
     entrance.state = state
     entrance.debug = debug

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from backupd.cleanup import delete_backup
 from backupd.cli.entrance import Entrance, json_option
 from backupd.cli.history_commands import ID_HELP
 from backupd.cli.words import instant, plural
-from backupd.model import Trigger
+from backupd.errors import ExitCode
+from backupd.model import Backup, Trigger
 
 
 @click.command(help=f"Delete a backup and its archive.\n\nID: {ID_HELP}")
@@ -16,12 +19,12 @@ from backupd.model import Trigger
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @click.pass_obj
-def delete(entrance: Entrance, id: str, yes: bool) -> None:  # noqa: A002 - click's way
+def delete(entrance: Entrance, id: str, yes: bool) -> ExitCode:  # noqa: A002 - click's way
     """Delete a backup and its archive."""
     backup = entrance.catalog.backup(id)
-    if not yes:
-        described = f"{backup.type} backup {backup.backup_id[:8]} of {instant(backup.created_at)}"
-        click.confirm(f"Delete the {described} ({plural(backup.total_rows, 'row')}) for good?", abort=True, err=True)
+    if not yes and not _agreed(backup):
+        entrance.console.print("Nothing was deleted.")
+        return ExitCode.FAILED
     entrance.runner.run(
         "delete",
         Trigger.CLI,
@@ -32,3 +35,11 @@ def delete(entrance: Entrance, id: str, yes: bool) -> None:  # noqa: A002 - clic
         entrance.show_json({"deleted": backup.backup_id})
     else:
         entrance.console.print(f"Deleted {backup.backup_id[:8]}.")
+    return ExitCode.OK
+
+
+def _agreed(backup: Backup) -> bool:
+    if not sys.stdin.isatty():
+        raise click.UsageError("delete asks first, and nobody is there to answer; --yes deletes without asking")
+    described = f"{backup.type} backup {backup.backup_id[:8]} of {instant(backup.created_at)}"
+    return click.confirm(f"Delete the {described} ({plural(backup.total_rows, 'row')}) for good?", err=True)

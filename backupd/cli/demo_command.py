@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from backupd.cli.backup_command import take_backup
 from backupd.cli.documents import backup_document
 from backupd.cli.entrance import Entrance, json_option
 from backupd.cli.history_commands import show_backup
 from backupd.cli.proof_commands import show_report, verify_backup
+from backupd.cli.terminal import Terminal
 from backupd.errors import ExitCode
 from backupd.model import Backup, BackupType, Status
 from backupd.sandbox import Sandbox, start_sandbox
@@ -40,7 +41,7 @@ def demo(entrance: Entrance, rows: int, directory: Path | None, keep: bool) -> E
     backs it up, verifies the archive and shows what is inside. Needs no root and nothing installed but
     `pip install 'backupd[sandbox]'`. The archive stays; the project is gone afterwards.
     """
-    console = Console(stderr=True, quiet=True) if entrance.as_json else entrance.console
+    console = entrance.console
     state = directory or Path(tempfile.mkdtemp(prefix="backupd-demo-"))
     with tempfile.TemporaryDirectory(prefix="backupd-sandbox-") as temporary:
         with console.status("  Starting PostgreSQL and a gateway, loading a car-audio competition platform…"):
@@ -48,7 +49,7 @@ def demo(entrance: Entrance, rows: int, directory: Path | None, keep: bool) -> E
             sandbox = entrance.closing.enter_context(starting)
         inside = _inside(entrance, sandbox, state)
         with inside.closing:
-            taken = _show_what_it_does(inside, console)
+            taken = _show_what_it_does(inside)
         if keep:
             _wait(console, sandbox, state)
         else:
@@ -65,41 +66,41 @@ def _inside(entrance: Entrance, sandbox: Sandbox, state: Path) -> Entrance:
         "BACKUPD_PROJECT__PLATFORM": _PLATFORM,
         "HOME": str(state),
     }
-    return Entrance(environ, state=str(state), debug=entrance.debug, as_json=entrance.as_json, log_level="warning")
+    return Entrance(environ, state=str(state), debug=entrance.debug, as_json=entrance.as_json)
 
 
-def _show_what_it_does(inside: Entrance, console: Console) -> Backup:
-    taken = take_backup(inside, BackupType.MANUAL, quiet=inside.as_json)
+def _show_what_it_does(inside: Entrance) -> Backup:
+    taken = take_backup(inside, BackupType.MANUAL)
     report = verify_backup(inside, taken)
     backup = inside.catalog.backup(taken.backup_id)
     if inside.as_json:
         inside.show_json({**backup_document(backup), "verified": report.ok})
         return backup
     show_report(inside, backup, report)
-    console.print()
-    show_backup(console, inside, backup)
+    inside.console.print()
+    show_backup(inside, backup)
     return backup
 
 
-def _what_next(console: Console, state: Path, taken: Backup) -> None:
+def _what_next(console: Terminal, state: Path, taken: Backup) -> None:
     console.print(
         f"\nThe archive is an ordinary ZIP:\n"
-        f"  unzip -l {state}/archives/{taken.archive}\n"
+        f"  unzip -l {shlex.quote(f'{state}/archives/{taken.archive}')}\n"
         f"\nTry next:\n"
-        f"  backupd --state {state} list\n"
-        f"  backupd --state {state} verify latest\n"
+        f"  backupd --state {shlex.quote(str(state))} list\n"
+        f"  backupd --state {shlex.quote(str(state))} verify latest\n"
         f"  backupd demo --keep        the project stays, for the other commands\n"
         f"\nYour own project needs two variables, SUPABASE_URL and SUPABASE_SECRET_KEY, and then: backupd check",
         markup=False,
     )
 
 
-def _wait(console: Console, sandbox: Sandbox, state: Path) -> None:
+def _wait(console: Terminal, sandbox: Sandbox, state: Path) -> None:
     console.print(
         f"\nThe project runs until Ctrl-C. In another terminal:\n"
         f"  export SUPABASE_URL={sandbox.project_url}\n"
         f"  export SUPABASE_SECRET_KEY={sandbox.secret_key}\n"
-        f"  export BACKUPD_STATE__DIRECTORY={state}\n"
+        f"  export BACKUPD_STATE__DIRECTORY={shlex.quote(str(state))}\n"
         f"  backupd check\n"
         f"  backupd backup\n"
         f"  psql '{sandbox.database_url}'",

@@ -1,13 +1,12 @@
-"""What every command shares: options, the parts built from them, output, and the way errors end."""
+"""What every command shares: the parts built from its options, what it prints, and how it is asked to stop."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,14 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
 
 from backupd.catalog import Catalog
-from backupd.config import Config, load_config
-from backupd.errors import BackupdError, ExitCode, Interrupted
+from backupd.cli.terminal import Terminal, standard_error
+from backupd.config import Config, Secret, load_config
+from backupd.errors import BackupdError, ExitCode
 from backupd.log import Logger, Redaction, make_logger
 from backupd.model import Clock, utc_now
-from backupd.runner import Runner, as_failure
+from backupd.runner import Runner
 from backupd.store import Store, open_store
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -39,29 +38,29 @@ class Entrance:
     state: str | None = None
     debug: bool = False
     as_json: bool = False
-    log_level: str | None = None
     clock: Clock = utc_now
-    overrides: dict[str, Any] = field(default_factory=dict)
     closing: ExitStack = field(default_factory=ExitStack)
     stop: threading.Event = field(default_factory=threading.Event)
 
     @cached_property
     def config(self) -> Config:
         """The configuration. Raises ConfigError."""
-        overrides = {**self.overrides, **({"state.directory": self.state} if self.state else {})}
+        return self.load_config()
+
+    def load_config(self) -> Config:
+        """Read the configuration anew. Raises ConfigError."""
+        overrides = {"state.directory": self.state} if self.state else {}
         return load_config(self.environ, self.config_file, overrides=overrides)
 
     @cached_property
-    def log(self) -> Logger:
-        """Logs go to standard error; on a terminal only what a person should see beside the display."""
-        usual = "warning" if sys.stderr.isatty() else "info"
-        level = "debug" if self.debug else self.log_level or usual
-        return make_logger(sys.stderr, level=level, secrets=self._secrets)
+    def console(self) -> Terminal:
+        """Standard output, for people; says nothing where one JSON document is wanted."""
+        return Terminal(quiet=self.as_json)
 
     @cached_property
-    def console(self) -> Console:
-        """Standard output, for people."""
-        return Console(highlight=False, soft_wrap=True)
+    def log(self) -> Logger:
+        """Standard error: what a person should know while a run goes on, everything with `--debug`."""
+        return self._logger("warning")
 
     @cached_property
     def state_directory(self) -> Path:
@@ -88,8 +87,8 @@ class Entrance:
 
     @cached_property
     def runner(self) -> Runner:
-        """Runs operations under the lock of the state directory."""
-        return Runner(self.state_directory, self.catalog, clock=self.clock, log=self.log)
+        """Runs operations under the lock of the state directory. What it raises is said at the door, not logged."""
+        return Runner(self.state_directory, self.catalog, clock=self.clock, log=self._logger("critical"))
 
     def show_json(self, document: object) -> None:
         """Print one JSON document."""
@@ -99,8 +98,12 @@ class Entrance:
         """Return `text` without secrets, for messages that may quote what a library said."""
         return Redaction(self._secrets).clean_text(text)
 
+    def _logger(self, usual_level: str) -> Logger:
+        level = "debug" if self.debug else usual_level
+        return make_logger(standard_error(), level=level, secrets=self._secrets)
+
     @property
-    def _secrets(self) -> list[Any]:
+    def _secrets(self) -> list[Secret]:
         try:
             return list(self.config.secrets)
         except BackupdError:
@@ -112,6 +115,7 @@ class Entrance:
 
         def ask(_: int, __: object) -> None:
             if self.stop.is_set():
+                self.console.show_cursor(True)
                 os._exit(ExitCode.INTERRUPTED)
             self.stop.set()
 
@@ -121,46 +125,6 @@ class Entrance:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def run_command(command: click.Command, arguments: Sequence[str]) -> ExitCode:
-    """Run the command line and return its exit code, having said what went wrong on standard error."""
-    entrance = Entrance(dict(os.environ))
-    try:
-        with entrance.closing:
-            code = command.main(list(arguments), prog_name="backupd", standalone_mode=False, obj=entrance)
-    except click.exceptions.Exit as ended:
-        return ExitCode(ended.exit_code)
-    except click.UsageError as error:
-        error.show()
-        return ExitCode.CONFIGURATION
-    except (click.Abort, KeyboardInterrupt):
-        return _complain(entrance, Interrupted("interrupted"))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
-    except Exception as error:  # noqa: BLE001 - the door: whatever comes out becomes a message and an exit code
-        return _complain(entrance, error)
-    return code if isinstance(code, ExitCode) else ExitCode.OK
-
-
-def _complain(entrance: Entrance, error: BaseException) -> ExitCode:
-    if entrance.debug:
-        Console(stderr=True).print_exception()
-    failure = as_failure(error)
-    message = entrance.clean(failure.message)
-    hint = entrance.clean(failure.hint) if failure.hint else None
-    if entrance.as_json:
-        entrance.show_json({"error": {"message": message, "hint": hint, "exit_code": int(failure.exit_code)}})
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]✗[/] {_literal(message)}")
-    if hint:
-        console.print(f"  {_literal(hint)}", style="dim")
-    return failure.exit_code
-
-
-def _literal(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 def json_option(command: Command) -> Command:

@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from rich.console import Console, Group, RenderableType
+from rich.cells import cell_len, set_cell_size
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
-from rich.table import Table as Grid
 from rich.text import Text
 
+from backupd.cli.terminal import Terminal
 from backupd.cli.words import MARKS, clock_time, number, plural, size
 from backupd.model import Progress, TableStatus
 
-_NAME_WIDTH = 18
+_NAME_COLUMNS = 18
+_WIDEST_BAR, _NARROWEST_BAR = 18, 8
 _REFRESHES_PER_SECOND = 8
 _STAGES = {"verifying": "reading back", "storing": "storing"}
 
@@ -25,14 +25,15 @@ _STAGES = {"verifying": "reading back", "storing": "storing"}
 class ProgressDisplay:
     """Shows the progress of one run. Give its `report` to the run as `on_progress`; safe from several threads."""
 
-    def __init__(self, console: Console, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Terminal, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._expected: dict[str, int | None] = {}
         self._now: Progress | None = None
+        self._began = False
         self._since = monotonic()
-        self._spinner = Spinner("dots", style="cyan")
+        self._spinner = Spinner("dots")
         self._live = Live(
             console=console,
             get_renderable=self._render,
@@ -41,21 +42,19 @@ class ProgressDisplay:
         )
 
     def __enter__(self) -> ProgressDisplay:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.quiet:
             self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._console.is_terminal:
-            self._live.stop()
+        self._live.stop()
 
     def report(self, progress: Progress) -> None:
         """Take note of progress; a table that has ended becomes a line that stays."""
         with self._lock:
-            if progress.table is not None and progress.stage == "reading" and progress.expected_rows is not None:
-                self._expected[progress.table] = progress.expected_rows
+            self._expect(progress)
             if progress.status is not None:
-                line = self._finished(progress)
+                line = self._finished(progress, progress.status)
                 self._now, self._since = None, self._monotonic()
             else:
                 line = None
@@ -64,48 +63,75 @@ class ProgressDisplay:
         if line is not None:
             self._console.print(line)
 
+    def _expect(self, progress: Progress) -> None:
+        if progress.table is None or progress.stage != "reading" or progress.status is not None:
+            return
+        if not self._began:
+            # A table takes from the end of the one before it; the first one from the first count.
+            self._began, self._since = True, self._monotonic()
+        if progress.expected_rows is not None:
+            self._expected[progress.table] = progress.expected_rows
+
     def _begin(self, progress: Progress) -> None:
-        if self._now is None or (self._now.stage, self._now.table) != (progress.stage, progress.table):
+        changed = self._now is None or (self._now.stage, self._now.table) != (progress.stage, progress.table)
+        if changed and progress.stage != "reading":
             self._since = self._monotonic()
         self._now = progress
 
-    def _finished(self, progress: Progress) -> Text:
-        mark, colour = MARKS[progress.status or ""]
-        name = (progress.table or "").ljust(_NAME_WIDTH)
-        line = Text.assemble("  ", (mark, colour), " ", name)
-        if progress.status is not TableStatus.FAILED:
+    def _finished(self, progress: Progress, status: TableStatus) -> Text:
+        mark, colour = MARKS[status]
+        line = Text.assemble("  ", (mark, colour), " ", (progress.table or "").ljust(_NAME_COLUMNS))
+        if status is not TableStatus.FAILED:
             rows = plural(progress.rows, "row").rjust(14)
             seconds = self._monotonic() - self._since
-            line.append(f"{rows}  {size(progress.bytes):>10}  {seconds:>6.1f} s")
-        if progress.status is not TableStatus.COMPLETED:
-            line.append(f"  {progress.status}: {progress.message}", style=colour)
+            line.append(f" {rows}  {size(progress.bytes):>10}  {seconds:>6.1f} s")
+        if status is not TableStatus.COMPLETED:
+            line.append(f"  {status}: {progress.message}", style=colour)
         return line
 
-    def _render(self) -> Group | Text:
+    def _render(self) -> Text:
         with self._lock:
-            now = self._now
+            now, began = self._now, self._began
+        spinner = self._spinner.render(self._console.get_time())
+        line = Text.assemble("  ", (spinner.plain if isinstance(spinner, Text) else "…", "cyan"), " ")
+        line.no_wrap, line.overflow = True, "crop"
         if now is None:
-            return Group(self._line("waiting for the project"))
+            return line.append("reading" if began else "asking the project what there is")
         if now.stage != "reading":
-            return Group(self._bar(_STAGES[now.stage], now, now.expected_rows))
-        return Group(self._bar(now.table or "", now, self._expected.get(now.table or "")))
+            return self._bar(line, _STAGES[now.stage], now, now.expected_rows)
+        return self._bar(line, now.table or "", now, self._expected.get(now.table or ""))
 
-    def _line(self, words: str) -> Grid:
-        grid = Grid.grid(padding=(0, 1))
-        grid.add_row("", self._spinner, words)
-        return grid
-
-    def _bar(self, name: str, now: Progress, expected: int | None) -> Grid:
+    def _bar(self, line: Text, name: str, now: Progress, expected: int | None) -> Text:
+        """As much as fits: what says least goes first, and the line never wraps."""
         seconds = max(self._monotonic() - self._since, 0.001)
-        grid = Grid.grid(padding=(0, 1))
-        cells: list[RenderableType] = ["", self._spinner, name.ljust(_NAME_WIDTH)]
-        if expected:
-            share = min(now.rows / expected, 1.0)
-            left = seconds / share - seconds if share else 0.0
-            cells += [ProgressBar(total=1.0, completed=share, width=20, complete_style="cyan")]
-            cells += [f"{share:4.0%}", f"{number(now.rows)} of {plural(expected, 'row')}"]
-            cells += [f"{size(round(now.bytes / seconds))}/s", f"{clock_time(left)} left"]
-        elif now.rows:
-            cells += [plural(now.rows, "row"), f"{size(round(now.bytes / seconds))}/s"]
-        grid.add_row(*cells)
-        return grid
+        line.append(set_cell_size(name, _NAME_COLUMNS) if cell_len(name) <= _NAME_COLUMNS else _cut(name))
+        rate = f"{size(round(now.bytes / seconds))}/s" if now.bytes else ""
+        if not expected:
+            return line.append(f" {plural(now.rows, 'row')}  {rate}" if now.rows else "")
+        share = min(now.rows / expected, 1.0)
+        left = f"{clock_time(seconds / share - seconds)} left" if share else ""
+        facts = [f"{share:5.0%}", f"{number(now.rows):>{len(number(expected))}} of {plural(expected, 'row')}"]
+        facts += [f"{rate:>10}", f"{left:>9}"]
+        room = self._console.width - line.cell_len - 2
+        while len(facts) > 1 and room - len("  ".join(facts)) < _NARROWEST_BAR:
+            facts.pop(-2 if len(facts) > 2 else -1)
+        bar = min(_WIDEST_BAR, room - len("  ".join(facts)))
+        if bar >= _NARROWEST_BAR:
+            line.append(" ").append_text(_drawn(share, bar))
+        return line.append(" ").append("  ".join(facts))
+
+
+def _cut(name: str) -> str:
+    """The beginning of a name that is too long for its column."""
+    return set_cell_size(name, _NAME_COLUMNS - 1) + "…"
+
+
+def _drawn(share: float, columns: int) -> Text:
+    """`━━━━━━╸━━━━━━`: what is done and what is to do, told apart by the tip as well as by colour."""
+    halves = int(share * columns * 2)
+    done, half = divmod(halves, 2)
+    tip = "╸" if half else ""
+    if columns - done - len(tip) > 0 and not half:
+        tip = "╺" if done else ""
+    rest = "━" * (columns - done - len(tip))
+    return Text.assemble(("━" * done, "cyan"), (tip, "cyan" if half else "bright_black"), (rest, "bright_black"))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.text import Text
 
-from backupd.archive.manifest import SIDECAR_SUFFIX, sidecar_from_json
+from backupd.archive.manifest import MANIFEST_LIMIT_BYTES, SIDECAR_SUFFIX, sidecar_from_json
 from backupd.cli.documents import verify_document
 from backupd.cli.entrance import Entrance, json_option
 from backupd.cli.progress import ProgressDisplay
+from backupd.cli.terminal import Terminal
 from backupd.cli.words import plural, size
-from backupd.errors import BackupNotFound, ExitCode
+from backupd.errors import ArchiveError, BackupNotFound, ExitCode, StoreError
 from backupd.model import Backup, Sidecar, Trigger
 from backupd.rescan import RescanReport, run_rescan
-from backupd.verify import VerifyReport, verify_archive
+from backupd.verify import Problem, VerifyReport, verify_archive
 
 
 @click.command()
@@ -34,12 +37,7 @@ def verify(entrance: Entrance, id: str, every: bool) -> ExitCode:  # noqa: A002 
     documents = []
     with entrance.stoppable():
         for backup in chosen:
-            report = entrance.runner.run(
-                "verify",
-                Trigger.CLI,
-                lambda _, backup=backup: verify_backup(entrance, backup),  # type: ignore[misc]
-                backup_id=backup.backup_id,
-            )
+            report = _verified(entrance, backup, one_of_many=every)
             documents.append(verify_document(backup.backup_id, report))
             if not entrance.as_json:
                 show_report(entrance, backup, report)
@@ -48,32 +46,62 @@ def verify(entrance: Entrance, id: str, every: bool) -> ExitCode:  # noqa: A002 
     return ExitCode.OK if all(document["ok"] for document in documents) else ExitCode.PARTIAL
 
 
+def _verified(entrance: Entrance, backup: Backup, *, one_of_many: bool) -> VerifyReport:
+    work = partial(_verify_in, entrance, backup)
+    try:
+        return entrance.runner.run("verify", Trigger.CLI, work, backup_id=backup.backup_id)
+    except StoreError as error:
+        if not one_of_many:
+            raise
+        return VerifyReport(backup.backup_id, (Problem("store", error.message),))
+
+
+def _verify_in(entrance: Entrance, backup: Backup, _: Path) -> VerifyReport:
+    return verify_backup(entrance, backup)
+
+
 def _all_archived(entrance: Entrance) -> list[Backup]:
-    return [backup for backup in entrance.catalog.backups() if backup.archive and not backup.missing_since]
+    return [backup for backup in entrance.catalog.backups() if backup.archive and not backup.deleting]
 
 
 def verify_backup(entrance: Entrance, backup: Backup) -> VerifyReport:
     """Verify one backup, with a progress display, and record when it was found right or that it no longer is."""
     if backup.archive is None:
-        raise BackupNotFound(f"backup {backup.backup_id[:8]} is {backup.status}: no archive was published")
-    console = entrance.console
-    with entrance.store.open(backup.archive) as file, ProgressDisplay(console) as display:
-        report = verify_archive(
-            file,
-            sidecar=_sidecar(entrance, backup.archive),
-            on_progress=display.report if not entrance.as_json else lambda _: None,
-            should_stop=entrance.stop.is_set,
+        raise BackupNotFound(
+            f"backup {backup.backup_id[:8]} is {backup.status}: no archive was published",
+            hint="`backupd verify` without an id takes the newest that has one.",
         )
+    if entrance.store.size(backup.archive) is None:
+        report = VerifyReport(backup.backup_id, (Problem("archive", "is missing from the store"),))
+    else:
+        report = _read_back(entrance, backup, backup.archive)
     entrance.catalog.set_verified(backup.backup_id, entrance.clock() if report.ok else None)
     return report
 
 
-def _sidecar(entrance: Entrance, archive: str) -> Sidecar | None:
+def _read_back(entrance: Entrance, backup: Backup, archive: str) -> VerifyReport:
+    """Compare the archive with its manifest and its sidecar, and both with what the catalog says was put there."""
+    sidecar, unreadable = _sidecar(entrance, archive)
+    with entrance.store.open(archive) as file, ProgressDisplay(entrance.console) as display:
+        report = verify_archive(file, sidecar=sidecar, on_progress=display.report, should_stop=entrance.stop.is_set)
+    problems = [*report.problems, *unreadable]
+    if report.backup_id not in (None, backup.backup_id):
+        problems.append(Problem("archive", f"is that of another backup, {report.backup_id}"))
+    elif sidecar is not None and sidecar.sha256 != backup.sha256:
+        problems.append(Problem("sidecar", "is of another archive than the one that was put there"))
+    return replace(report, problems=tuple(problems))
+
+
+def _sidecar(entrance: Entrance, archive: str) -> tuple[Sidecar | None, tuple[Problem, ...]]:
+    """The sidecar, or what is wrong with it; neither where there is none."""
     name = archive + SIDECAR_SUFFIX
     if entrance.store.size(name) is None:
-        return None
+        return None, ()
     with entrance.store.open(name) as file:
-        return sidecar_from_json(file.read(), member=name)
+        try:
+            return sidecar_from_json(file.read(MANIFEST_LIMIT_BYTES + 1), member="sidecar"), ()
+        except ArchiveError as error:
+            return None, (Problem("sidecar", error.message.removeprefix("sidecar").lstrip(": ")),)
 
 
 def show_report(entrance: Entrance, backup: Backup, report: VerifyReport) -> None:
@@ -83,7 +111,7 @@ def show_report(entrance: Entrance, backup: Backup, report: VerifyReport) -> Non
         words = f" {backup.backup_id[:8]} is whole: {facts} read back and equal to the manifest"
         entrance.console.print(Text.assemble("  ", ("✓", "green"), words))
         return
-    words = f" {backup.backup_id[:8]} is damaged: {plural(len(report.problems), 'problem')}"
+    words = f" {backup.backup_id[:8]} is not whole: {plural(len(report.problems), 'problem')}"
     entrance.console.print(Text.assemble("  ", ("✗", "red"), words))
     for problem in report.problems:
         entrance.console.print(Text(f"      {problem}"))
@@ -111,7 +139,7 @@ def _rescan(entrance: Entrance) -> RescanReport:
     return run_rescan(entrance.store, entrance.catalog, clock=entrance.clock, should_stop=entrance.stop.is_set)
 
 
-def _show_rescan(console: Console, report: RescanReport) -> None:
+def _show_rescan(console: Terminal, report: RescanReport) -> None:
     console.print(f"{plural(report.archives, 'archive')} in the store.")
     groups = {
         "adopted": [backup_id[:8] for backup_id in report.adopted],

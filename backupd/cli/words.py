@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from urllib.parse import unquote, urlsplit
+
+from rich.text import Text
 
 from backupd.model import Status, TableStatus
 
@@ -29,6 +32,11 @@ def size(count: int) -> str:
             return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     raise AssertionError
+
+
+def caution(sentence: str) -> Text:
+    """A line that a person should see, and that is no failure."""
+    return Text.assemble("  ", ("!", "yellow"), f" {sentence}")
 
 
 def number(count: int) -> str:
@@ -69,6 +77,20 @@ def age(then: datetime, now: datetime) -> str:
     raise AssertionError
 
 
-def instant(moment: datetime) -> str:
+def place(store_url: str, archive: str) -> str:
+    """Where an archive is: a path that can be copied for a directory of this machine, a URL elsewhere."""
+    parts = urlsplit(store_url)
+    base = unquote(parts.path) if parts.scheme == "file" else store_url
+    return f"{base.rstrip('/')}/{archive}"
+
+
+def instant(at: datetime) -> str:
     """Local time with its offset, to the second: `2026-11-22 15:24:29 +01:00`."""
-    return moment.astimezone().isoformat(sep=" ", timespec="seconds")
+    local = at.astimezone().isoformat(sep=" ", timespec="seconds")
+    return f"{local[:-6]} {local[-6:]}"
+
+
+def moment(at: datetime) -> str:
+    """Local time with its offset, to the minute: `2026-11-22 15:24 +01:00`."""
+    local = instant(at)
+    return f"{local[:16]} {local[-6:]}"
