@@ -70,7 +70,8 @@ class RetryPolicy:
 
     def pause(self, attempt: int) -> timedelta:
         """How long to wait after the attempt number `attempt`, counted from 1."""
-        return self.first_pause * self.growth ** (attempt - 1)
+        factor: int = self.growth ** (attempt - 1)
+        return self.first_pause * factor
 
 
 @dataclass(frozen=True, slots=True)
