@@ -40,34 +40,31 @@ class Finding:
     remedy: str | None = None
 
 
-def check_machine(config: Config, catalog: Catalog, store: Store, clock: Clock) -> Iterator[Finding]:
-    """Look at what is on this side: configuration, catalog, store."""
+def check_config(config: Config) -> Iterator[Finding]:
+    """Look at what is set."""
     yield Finding("configuration", Verdict.OK, str(config.file) if config.file else "no file; environment and defaults")
     for warning in config.warnings:
         yield Finding("configuration", Verdict.WARNING, warning)
-    yield _last_backup(catalog, clock())
-    yield from _check_store(store)
 
 
-def _last_backup(catalog: Catalog, now: datetime) -> Finding:
+def check_catalog(catalog: Catalog, now: datetime) -> Iterator[Finding]:
+    """Look at the record of backups."""
     last = catalog.last_completed()
     if last is None:
-        return Finding("catalog", Verdict.WARNING, "no completed backup yet", "backupd backup")
-    hours = (now - last.created_at) / timedelta(hours=1)
-    return Finding("catalog", Verdict.OK, f"last completed backup {hours:,.1f} hours ago ({last.backup_id[:8]})")
-
-
-def _check_store(store: Store) -> Iterator[Finding]:
-    try:
-        _write_probe(store)
-    except BackupdError as error:
-        yield _problem("store", error)
+        yield Finding("catalog", Verdict.WARNING, "no completed backup yet", "Take one: backupd backup")
         return
+    hours = (now - last.created_at) / timedelta(hours=1)
+    yield Finding("catalog", Verdict.OK, f"last completed backup {hours:,.1f} hours ago ({last.backup_id[:8]})")
+
+
+def check_store(store: Store) -> Iterator[Finding]:
+    """Look whether archives can be put there. Raises StoreError where they cannot."""
+    _write_probe(store)
     yield Finding("store", Verdict.OK, f"{store.url} takes, gives back and deletes a probe")
     free = store.free_bytes()
     if free is not None:
         verdict = Verdict.WARNING if free < _LITTLE_SPACE_BYTES else Verdict.OK
-        remedy = "Free some space, or move the store: store.url." if verdict is Verdict.WARNING else None
+        remedy = "Free some space, or move the archives: store.url." if verdict is Verdict.WARNING else None
         yield Finding("space", verdict, f"{free / 1e9:,.1f} GB free in the store", remedy)
 
 
@@ -89,7 +86,7 @@ def check_project(project: Project, clock: Clock) -> Iterator[Finding]:
         there = project.time()
         found = project.discover()
     except ProjectError as error:
-        yield _problem("Data API", error)
+        yield problem("Data API", error)
         return
     yield Finding("Data API", Verdict.OK, f"{project.host} answers; {len(found.tables)} tables to back up")
     yield from _check_services(project)
@@ -145,7 +142,7 @@ def _collect(measure: Callable[[Table], TableMeasure], tables: tuple[Table, ...]
         try:
             yield measure(table)
         except TableUnreadable as error:
-            yield _problem(f"table {table.name}", error)
+            yield problem(f"table {table.name}", error)
 
 
 def _check_keys(tables: tuple[Table, ...]) -> Iterator[Finding]:
@@ -179,5 +176,6 @@ def _check_row_cap(project: Project, measured: list[TableMeasure]) -> Iterator[F
         yield Finding("row cap", Verdict.OK, f"the server gives {given:,} rows at a time; pages follow it")
 
 
-def _problem(subject: str, error: BackupdError) -> Finding:
+def problem(subject: str, error: BackupdError) -> Finding:
+    """Turn an error into a finding."""
     return Finding(subject, Verdict.PROBLEM, error.message, error.hint)

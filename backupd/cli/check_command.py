@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import click
 from rich.text import Text
 
-from backupd.check import Finding, Verdict, check_machine, check_project
+from backupd.check import Finding, Verdict, check_catalog, check_config, check_project, check_store, problem
 from backupd.cli.entrance import Entrance, json_option
 from backupd.cli.words import MARKS
 from backupd.errors import BackupdError, ConfigError, ExitCode
@@ -35,15 +35,22 @@ def check(entrance: Entrance) -> ExitCode:
 
 
 def _findings(entrance: Entrance) -> Iterator[Finding]:
+    """Everything there is to say: one part that is broken does not hide the others."""
     settings = entrance.config.project()
+    yield from check_config(entrance.config)
+    yield from _unless_broken("catalog", lambda: check_catalog(entrance.catalog, entrance.clock()))
+    yield from _unless_broken("store", lambda: check_store(entrance.store))
+    with entrance.stoppable(), Project(settings, log=entrance.log, should_stop=entrance.stop.is_set) as project:
+        yield from check_project(project, entrance.clock)
+
+
+def _unless_broken(subject: str, look: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
-        yield from check_machine(entrance.config, entrance.catalog, entrance.store, entrance.clock)
+        yield from look()
     except ConfigError:
         raise
     except BackupdError as error:
-        yield Finding("machine", Verdict.PROBLEM, error.message, error.hint)
-    with entrance.stoppable(), Project(settings, log=entrance.log, should_stop=entrance.stop.is_set) as project:
-        yield from check_project(project, entrance.clock)
+        yield problem(subject, error)
 
 
 def _line(finding: Finding) -> Text:

@@ -7,10 +7,11 @@ from datetime import time
 from typing import Any
 
 import click
-from rich.table import Table as Grid
 from rich.text import Text
 
+from backupd.cli.columns import columns
 from backupd.cli.entrance import Entrance, json_option
+from backupd.cli.words import caution
 from backupd.config import OPTIONS, Option, example_toml
 from backupd.config.options import WEEKDAYS, weekday_and_time
 
@@ -40,21 +41,21 @@ def config(entrance: Entrance, example: bool) -> None:
             {
                 "file": str(found.file) if found.file else None,
                 "settings": {key: {"value": value, "from": found.origins[key]} for key, value in effective.items()},
-                "key": "set" if found.key else None,
+                "key": {"value": "set" if found.key else None, "from": found.key_origin},
                 "warnings": list(found.warnings),
             }
         )
         return
-    grid = Grid(box=None, pad_edge=False, header_style="dim")
-    for title in ("setting", "value", "from"):
-        grid.add_column(title)
-    for option in OPTIONS:
-        value = effective[option.key]
+    rows: list[tuple[str | Text, ...]] = []
+    for key, value in effective.items():
         shown = "–" if value is None else json.dumps(value, ensure_ascii=False)
-        grid.add_row(option.key, Text(shown), Text(found.origins[option.key], style="dim"))
-    grid.add_row("the project's key", "set" if found.key else Text("not set", style="yellow"), "")
-    entrance.console.print(grid)
-    entrance.console.print(f"[dim]file: {found.file or 'none'}[/]")
+        rows.append((key, shown, Text(found.origins[key], style="dim")))
+    key_shown = "set" if found.key else Text("not set", style="yellow")
+    rows.append(("the project's key", key_shown, Text(found.key_origin or "", style="dim")))
+    entrance.console.print(columns(("setting", "value", "from"), rows))
+    entrance.console.print(Text(f"file: {found.file or 'none'}", style="dim"))
+    for warning in found.warnings:
+        entrance.console.print(caution(warning))
 
 
 def _plain(option: Option, value: Any) -> Any:

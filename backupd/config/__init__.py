@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from backupd.config.options import Option, Secret, project_url
 from backupd.config.settings import OPTIONS, PROJECT_KEYS, PROJECT_URLS, ProjectSettings, ScheduleSettings
-from backupd.config.sources import Problems, find_file, local_zone, read_file, read_secret, read_variables
+from backupd.config.sources import Problems, find_file, local_zone, read_file, read_key, read_variables
 from backupd.errors import ConfigError
 
 __all__ = [
@@ -42,6 +42,7 @@ class Config:
     state_directory: Path
     store_url: str
     key: Secret | None
+    key_origin: str | None
     local_zone: ZoneInfo
     warnings: tuple[str, ...] = ()
     file: Path | None = None
@@ -99,7 +100,7 @@ def load_config(
     for origin, layer in layers:
         values.update(layer)
         origins.update(dict.fromkeys(layer, origin))
-    key = next((secret for name in PROJECT_KEYS if (secret := read_secret(name.name, environ, problems))), None)
+    key = read_key(environ, problems)
     state_directory = _state_directory(environ, values["state.directory"])
     problems.raise_if_any()
     return Config(
@@ -107,7 +108,8 @@ def load_config(
         origins=origins,
         state_directory=state_directory,
         store_url=values["store.url"] or (state_directory / "archives").as_uri(),
-        key=key,
+        key=key.secret if key else None,
+        key_origin=key.origin if key else None,
         local_zone=local_zone(environ),
         warnings=tuple(_warnings(values)),
         file=file,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,10 +16,13 @@ from backupd.config.settings import OPTIONS, PROJECT_KEYS
 from backupd.errors import ConfigError
 
 _PREFIX = "BACKUPD_"
-_OTHER_VARIABLES = ("BACKUPD_CONFIG", "BACKUPD_TEST_")
+_CONFIG_VARIABLE = "BACKUPD_CONFIG"
+_TEST_PREFIX = "BACKUPD_TEST_"
+_LOOKS_SECRET = re.compile(r"(?<=://)[^/@\s]*(?=@)|sb_secret_\S*|\beyJ[\w-]+\.\S*")
 _SECRET_WORDS = ("key", "token", "password", "secret")
 _LONGEST_SHOWN = 60
 _MOST_SECRET_BYTES = 64 << 10
+_IN_A_HEADER = re.compile(r"[\w.+/=~-]+", re.ASCII)
 
 
 class Problems:
@@ -40,23 +45,26 @@ class Problems:
             if secret:
                 self.add(where, "is set to something that is not allowed; it " + str(error))
                 return {}
-            shown = str(given) if len(str(given)) <= _LONGEST_SHOWN else f"{str(given)[:_LONGEST_SHOWN]}…"
+            # Someone may have put the key, or a password, where the URL belongs.
+            words = _LOOKS_SECRET.sub("[redacted]", str(given))
+            shown = words if len(words) <= _LONGEST_SHOWN else f"{words[:_LONGEST_SHOWN]}…"
             self.add(where, f"is {shown!r}; it {error}")
             return {}
 
     def raise_if_any(self) -> None:
         """Raise ConfigError with everything that was noted."""
-        if self._found:
-            count = "a problem" if len(self._found) == 1 else f"{len(self._found)} problems"
-            lines = "\n".join(f"  {line}" for line in self._found)
-            raise ConfigError(
-                f"the configuration has {count}:\n{lines}", hint="`backupd config --example` shows every option."
-            )
+        if not self._found:
+            return
+        hint = "`backupd config --example` shows every option."
+        if len(self._found) == 1:
+            raise ConfigError(f"the configuration has a problem: {self._found[0]}", hint=hint)
+        lines = "".join(f"\n  {line}" for line in self._found)
+        raise ConfigError(f"the configuration has {len(self._found)} problems:{lines}", hint=hint)
 
 
 def find_file(environ: Mapping[str, str], path: Path | None) -> Path | None:
     """Find the configuration file: the one asked for, which must exist, or the first of the usual places."""
-    asked = path or (Path(environ["BACKUPD_CONFIG"]) if environ.get("BACKUPD_CONFIG") else None)
+    asked = path or (Path(environ[_CONFIG_VARIABLE]) if environ.get(_CONFIG_VARIABLE) else None)
     if asked is not None:
         if not asked.is_file():
             raise ConfigError(
@@ -77,7 +85,9 @@ def read_file(file: Path, problems: Problems) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}", hint="Check its owner and mode.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}") from error
+        raise ConfigError(
+            f"{file} is not valid TOML: {error}", hint="Texts go in quotes; `backupd config --example` shows how."
+        ) from error
     by_key = {option.key: option for option in OPTIONS}
     found: dict[str, Any] = {}
     for section, members in document.items():
@@ -100,7 +110,7 @@ def read_variables(environ: Mapping[str, str], problems: Problems) -> dict[str, 
     files = {f"{option.variable}_FILE" for option in OPTIONS if option.secret}
     found = _secret_settings(environ, problems)
     for name, given in sorted(environ.items()):
-        if not name.startswith(_PREFIX) or name.startswith(_OTHER_VARIABLES) or name in files:
+        if not name.startswith(_PREFIX) or name.startswith(_TEST_PREFIX) or name in {_CONFIG_VARIABLE, *files}:
             continue
         option = by_variable.get(name)
         if option is None:
@@ -137,10 +147,35 @@ def local_zone(environ: Mapping[str, str], link: Path = Path("/etc/localtime")) 
     return ZoneInfo("UTC")
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A secret and where it was given: the name of a variable or of a credential."""
+
+    secret: Secret
+    origin: str
+
+
+def read_key(environ: Mapping[str, str], problems: Problems) -> Given | None:
+    """Read the project's key from the first place that has one; notes what cannot be a key whatever project it is."""
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if directory and not Path(directory).is_dir():
+        problems.add("CREDENTIALS_DIRECTORY", f"names a directory that is not there: {directory}")
+    given = next((found for known in PROJECT_KEYS if (found := read_given(known.name, environ, problems))), None)
+    if given is not None and not _IN_A_HEADER.fullmatch(given.secret.reveal()):
+        problems.add(given.origin, "holds more than a key: white space, quotes, or characters that no key has")
+    return given
+
+
 def read_secret(name: str, environ: Mapping[str, str], problems: Problems) -> Secret | None:
+    """Read a secret from wherever it is given."""
+    given = read_given(name, environ, problems)
+    return given.secret if given else None
+
+
+def read_given(name: str, environ: Mapping[str, str], problems: Problems) -> Given | None:
     """Read a secret from its variable, the file its `_FILE` variable names, or the systemd credential of its name."""
     if given := environ.get(name, "").strip():
-        return Secret(given)
+        return Given(Secret(given), name)
     if file := environ.get(f"{name}_FILE"):
         return _secret_from(Path(file), f"{name}_FILE", problems)
     if directory := environ.get("CREDENTIALS_DIRECTORY"):
@@ -150,7 +185,7 @@ def read_secret(name: str, environ: Mapping[str, str], problems: Problems) -> Se
     return None
 
 
-def _secret_from(file: Path, where: str, problems: Problems) -> Secret | None:
+def _secret_from(file: Path, where: str, problems: Problems) -> Given | None:
     try:
         with file.open("rb") as opened:
             value = opened.read(_MOST_SECRET_BYTES).decode().strip()
@@ -163,7 +198,7 @@ def _secret_from(file: Path, where: str, problems: Problems) -> Secret | None:
     if not value:
         problems.add(where, f"is empty: {file}")
         return None
-    return Secret(value)
+    return Given(Secret(value), where)
 
 
 def _unknown(name: str, known: Mapping[str, Option]) -> str:

@@ -30,7 +30,7 @@ _REASONS = {
     errno.EIO: ("the disk reported an error", "check the disk and the kernel's log before relying on it"),
     errno.ESTALE: ("the network file system lost the file", "mount it anew"),
     errno.ENOENT: ("it is not there", "check that the disk is mounted"),
-    errno.ENOTDIR: ("a part of the path is not a directory", None),
+    errno.ENOTDIR: ("a part of the path is not a directory", "give it a directory of its own: store.url"),
     errno.EEXIST: ("the name is taken", None),
 }
 
@@ -72,8 +72,11 @@ def make_private_directory(directory: Path) -> None:
     """Make `directory`, and its parents, unless it exists; a new one is 0700 whatever the umask."""
     if directory.is_dir():
         return
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    directory.mkdir(mode=0o700, exist_ok=True)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from error
     directory.chmod(0o700)
     sync_directory(directory.parent)
 
@@ -95,12 +98,11 @@ def is_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-def copy_durably(source: BinaryIO, target: BinaryIO) -> None:
-    """Copy what is left of `source` to `target` in bounded memory and bring it to the disk."""
+def copy(source: BinaryIO, target: BinaryIO) -> None:
+    """Copy what is left of `source` to `target` in bounded memory."""
     while block := source.read(BLOCK_BYTES):
         target.write(block)
     target.flush()
-    os.fsync(target.fileno())
 
 
 def same_content(one: BinaryIO, other: BinaryIO) -> bool:
