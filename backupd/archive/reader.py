@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,12 +25,10 @@ CHUNK_BYTES = 128 * 1024
 _ENCRYPTED = 0x1
 _DAMAGE = (
     zipfile.BadZipFile,
-    zlib.error,
     InflateError,
     struct.error,
     EOFError,
     NotImplementedError,  # how zipfile refuses versions and features it does not know
-    RuntimeError,
     ValueError,
     OSError,
 )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
 from backupd.archive.manifest import (
+    MANIFEST_LIMIT_BYTES,
     manifest_from_json,
     manifest_to_json,
     sidecar_from_json,
@@ -187,6 +188,26 @@ def test_manifest_with_a_dangerous_file_name_is_refused(file: str) -> None:
         manifest_from_json(changed(lambda values: values["tables"][0].update(file=file)))
 
 
+def test_manifest_with_a_long_wrong_value_is_refused_in_a_short_line() -> None:
+    """What a hostile file holds does not flood a terminal."""
+    with pytest.raises(ArchiveError) as caught:
+        manifest_from_json(changed(lambda values: values.update(status="x" * 5000)))
+    assert len(caught.value.message) < 200
+
+
+class _Huge(bytes):
+    """Claims a size no test should hold."""
+
+    def __len__(self) -> int:
+        return MANIFEST_LIMIT_BYTES + 1
+
+
+def test_manifest_beyond_the_limit_is_refused_unread() -> None:
+    """A manifest cannot fill the memory."""
+    with pytest.raises(ArchiveError, match=f"manifest.json is larger than {MANIFEST_LIMIT_BYTES} bytes"):
+        manifest_from_json(_Huge(b"{}"))
+
+
 def test_manifest_with_rows_but_no_file_is_refused() -> None:
     """A table that is not in the archive cannot have rows there."""
     change: Callable[[Values], object] = lambda values: values["tables"][1].update(rows=1)  # noqa: E731
@@ -223,6 +244,7 @@ def test_manifest_with_more_rows_than_possible_is_refused() -> None:
     [
         (None, "archive is None; expected an object"),
         ({"name": "../x.zip", "size_bytes": 1, "sha256": "0" * 64}, "archive.name is '../x.zip'"),
+        ({"name": "a/x.zip", "size_bytes": 1, "sha256": "0" * 64}, "archive.name is 'a/x.zip'"),
         ({"name": ".zip", "size_bytes": 1, "sha256": "0" * 64}, "archive.name is '.zip'"),
         ({"name": "x.zip", "size_bytes": -1, "sha256": "0" * 64}, "archive.size_bytes is -1"),
         ({"name": "x.zip", "size_bytes": 1, "sha256": ""}, "archive.sha256 is ''"),
@@ -237,5 +259,5 @@ def test_sidecar_with_a_wrong_archive_is_refused_by_its_name(archive: object, pr
 
 def test_manifest_created_elsewhere_is_written_in_utc() -> None:
     """Whatever zone the clock had, the file says Z."""
-    local = CREATED_AT.astimezone(None)
+    local = CREATED_AT.astimezone(timezone(timedelta(hours=2)))
     assert b'"created_at": "2026-11-22T15:24:29Z"' in manifest_to_json(replace(MANIFEST, created_at=local))

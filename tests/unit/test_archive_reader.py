@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from backupd.archive.manifest import MANIFEST_LIMIT_BYTES
 from backupd.archive.reader import ArchiveReader
 from backupd.archive.rows import row_blocks
 from backupd.errors import ArchiveError
@@ -102,6 +103,35 @@ def test_reader_of_a_member_that_lies_about_its_size_reads_no_more_than_it_says(
     assert 0 < len(received) <= 300_000
 
 
+def patched(data: bytes, member: str, offset: int, value: int) -> bytes:
+    """The archive with four bytes of a member's entry in the directory replaced."""
+    entry = data.rindex(member.encode()) - 46
+    assert data[entry : entry + 4] == b"PK\x01\x02"
+    return data[: entry + offset] + value.to_bytes(4, "little") + data[entry + offset + 4 :]
+
+
+def test_reader_of_a_member_shorter_than_the_directory_says_tells_where_it_ends() -> None:
+    """A stream that ends early is short even if its CRC is right."""
+    archived = MANIFEST.tables[0]
+    longer = replace(archived, bytes=archived.bytes + 5)
+    with ArchiveReader(io.BytesIO(patched(DATA, FILE, 24, longer.bytes))) as reader:
+        problem = f"{FILE} ends after {archived.bytes} of {longer.bytes} bytes"
+        with pytest.raises(ArchiveError, match=problem):
+            list(reader.chunks(longer))
+
+
+def test_reader_of_a_manifest_beyond_the_limit_refuses_it_unread() -> None:
+    """A manifest that inflates without end is refused by its announced size."""
+    with pytest.raises(ArchiveError, match=r"^manifest.json is larger than 268435456 bytes"):
+        read_all(patched(DATA, "manifest.json", 24, MANIFEST_LIMIT_BYTES + 1))
+
+
+def test_reader_of_a_member_that_lies_beyond_the_end_names_it() -> None:
+    """A directory that points into nowhere is damage of that member."""
+    with pytest.raises(ArchiveError, match=f"^{FILE} is damaged: "):
+        read_all(patched(DATA, FILE, 42, len(DATA) - 10))
+
+
 def test_reader_of_a_table_with_fewer_rows_than_the_manifest_says_refuses_it() -> None:
     """Rows are counted as they are read."""
     data = repacked(DATA, {"manifest.json": _edited(DATA, _one_row_more)})
@@ -182,6 +212,7 @@ def test_reader_of_a_failing_disk_names_the_member_it_could_not_read() -> None:
         (b"[\n{}\n]", "lacks a comma between two rows|does not end with a row"),
         (b"[\n{},\n]\n", "does not end with a row"),
         (b"[\n{},\n{}\n", "does not end with a row"),
+        (b"[\n{}\n]\n,", "does not end with a row"),
         (b"[\n{},\n]\n]\n", "PASS"),
         (b"[\n{}\n{}\n]\n", "PASS"),
     ],

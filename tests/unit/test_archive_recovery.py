@@ -51,6 +51,12 @@ def test_load_order_over_schemas_prefers_the_same_schema() -> None:
     assert names(order.tables)[-1] == "z.b"
 
 
+def test_load_order_with_two_tables_that_could_be_meant_assumes_neither() -> None:
+    """A guess could put a table into the wrong place as well as into the right one."""
+    order = load_order([referring("a", "b"), referring("b", "a", schema="x"), referring("b", "a", schema="y")])
+    assert names(order.tables) == ["a", "x.b", "y.b"]
+
+
 def test_recovery_text_lists_every_table_and_what_is_wrong_with_it() -> None:
     """Whoever opens the archive sees at once what it holds and what it lacks."""
     failed = make_archived(
@@ -90,3 +96,9 @@ def test_recovery_text_with_a_hostile_table_name_keeps_its_fences(name: str) -> 
     """No name ends the script early or starts one of its own."""
     text = recovery_text(make_manifest(make_archived(make_table(name), file="tables/public/x.json")))
     assert [line for line in text.splitlines() if line.startswith("```")] == ["```python", "```", "```sql", "```"]
+
+
+def test_recovery_text_with_a_backtick_in_a_name_keeps_it_in_its_code() -> None:
+    """A name cannot break out of the list either."""
+    text = recovery_text(make_manifest(make_archived(make_table("a`b"), file="tables/public/x.json")))
+    assert "- `a\\x60b`: 2 rows in `tables/public/x.json`\n" in text

@@ -194,11 +194,14 @@ def test_archive_with_a_manifest_that_lacks_a_table_is_refused() -> None:
 
 
 class _FullDisk(io.BytesIO):
-    """Takes a thousand bytes."""
+    """Takes a thousand bytes, and fails differently each time after that."""
+
+    failures = 0
 
     def write(self, data: object, /) -> int:
         if self.tell() > 1000:
-            raise OSError(28, "No space left on device")
+            self.failures += 1
+            raise OSError(28, f"No space left on device ({self.failures})")
         return super().write(data)  # type: ignore[arg-type]
 
 
@@ -207,7 +210,7 @@ def test_archive_on_a_full_disk_raises_the_error_and_opens_nowhere() -> None:
     file = _FullDisk()
     writer = ArchiveWriter(file, created_at=CREATED_AT)
     row = b'{"v":"' + random.Random(0).randbytes(200_000).hex().encode() + b'"}'
-    with pytest.raises(OSError, match="No space left"), writer.table(NAME) as member:
+    with pytest.raises(OSError, match=r"No space left on device \(1\)"), writer.table(NAME) as member:
         member.write([row] * 10)
     with pytest.raises(ArchiveError, match="abandoned"):
         writer.finish(make_manifest())
