@@ -92,13 +92,14 @@ class Database:
         with self._in_words():
             self._connection.execute("PRAGMA foreign_keys = ON")
             self._connection.execute("PRAGMA synchronous = FULL")
-            current = is_current(self._connection, self._path, self._migrations)
+        # In one transaction, so that what another process is making is seen whole or not at all.
+        with self.read() as connection:
+            current = is_current(connection, self._path, self._migrations)
+        with self._in_words():
             self._use_write_ahead_log(time.monotonic() + busy_timeout_seconds)
         if not current:
             with self.write() as connection:
-                # Another process may have migrated between the look and the lock.
-                if not is_current(connection, self._path, self._migrations):
-                    migrate(connection, self._migrations)
+                migrate(connection, self._migrations)
 
     def _use_write_ahead_log(self, deadline: float) -> None:
         """Turn the write-ahead log on, once for the life of the file.

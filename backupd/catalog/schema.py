@@ -92,13 +92,16 @@ def is_current(connection: sqlite3.Connection, path: object, migrations: Sequenc
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[str] = MIGRATIONS) -> None:
-    """Apply what is missing. Runs inside the caller's transaction: all of it or none."""
+    """Apply what is missing. Runs inside the caller's transaction: all of it or none.
+
+    What is missing is looked up again in there: another process may have migrated since `is_current`.
+    """
     version = _pragma(connection, "user_version")
     for script in migrations[version:]:
         for statement in _statements(script):
             connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {len(migrations)}")
+    connection.execute(f"PRAGMA user_version = {max(version, len(migrations))}")
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

@@ -18,7 +18,7 @@ from backupd.model import StoredObject
 from backupd.store.disk import (
     BLOCK_BYTES,
     ReadFile,
-    copy_durably,
+    copy,
     in_words,
     is_at,
     lock,
@@ -30,18 +30,20 @@ from backupd.store.names import check_name, is_valid_name
 
 _TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".put-", ".part"
 _CANNOT_LINK = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-_CANNOT_MOVE = {errno.EXDEV, errno.EACCES, *_CANNOT_LINK}
+_CANNOT_MOVE = {errno.EXDEV, errno.EPERM, errno.EACCES}
 
 
 class DirectoryStore:
     """Archives as plain files of one directory, made with mode 0700; the files are 0600 whatever the umask.
 
-    A put gives a source that is on the same file system a second name (a hard link) and then takes the first away, so
-    that not a byte is copied. From elsewhere it copies to a temporary (`.put-….part`) that is locked while its put
-    lives: a temporary nobody has locked is a leftover. Neither way replaces a name that exists.
+    A put first brings the source to a temporary name here (`.put-….part`): by renaming it, so that not a byte is
+    copied, or by copying it where it is on another file system. At no moment are source and object one file with two
+    names, so that whoever writes to the source's path after a crash does not write into the object. The temporary is
+    locked while its put lives; one that nobody has locked is a leftover. A hard link then gives it its final name,
+    which cannot replace a name that exists.
 
-    `link` makes a hard link; it is a parameter for the sake of file systems that have none, where a rename publishes
-    after a look that the name is free. One run at a time is what makes that enough.
+    `link` makes that hard link. It is a parameter for the sake of file systems that have none, where a rename publishes
+    after a look that the name is free; one run at a time is what makes that enough.
     """
 
     def __init__(self, path: Path, *, link: Callable[[Path, Path], None] = os.link) -> None:
@@ -64,10 +66,8 @@ class DirectoryStore:
                 self._accept_existing(target, file)
                 source.unlink()
             else:
-                self._bring(source, file, target)
-                with _taken_back_on_failure(target):
-                    self._settle(target, length)
-                    source.unlink()
+                with self._brought(source, file) as temporary, self._published(temporary, target, length):
+                    source.unlink(missing_ok=True)
             return _describe(target)
 
     def open(self, name: str) -> BinaryIO:
@@ -133,47 +133,41 @@ class DirectoryStore:
             os.fsync(existing.fileno())
         sync_directory(self._path)
 
-    def _bring(self, source: Path, file: BinaryIO, target: Path) -> None:
-        """Give the source's bytes the final name, by a link if that can be."""
-        if not self._moved(source, file, target):
-            self._copy(file, target)
+    @contextmanager
+    def _brought(self, source: Path, file: BinaryIO) -> Iterator[Path]:
+        """The source, private and on the disk, under a temporary name of the store; afterwards that name is gone.
 
-    def _moved(self, source: Path, file: BinaryIO, target: Path) -> bool:
-        """Publish the source itself under the final name, unless someone else has a name for it or disks differ."""
-        if source.is_symlink() or os.fstat(file.fileno()).st_nlink != 1:
-            return False
-        try:
-            os.fchmod(file.fileno(), 0o600)
-            os.fsync(file.fileno())
-            self._link(source, target)
-        except OSError as error:
-            if error.errno not in _CANNOT_MOVE:
-                raise
-            return False
-        return True
-
-    def _copy(self, file: BinaryIO, target: Path) -> None:
-        with self._temporary() as (path, temporary):
-            copy_durably(file, temporary)
-            self._publish(path, target)
+        When the block fails the source is where it was.
+        """
+        path = self._path / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
+        if _moved(source, file, path):
+            with _moved_back_on_failure(path, source):
+                _make_private_and_durable(file)
+                yield path
+            path.unlink(missing_ok=True)
+        else:
+            with _copied(file, path):
+                yield path
 
     @contextmanager
-    def _temporary(self) -> Iterator[tuple[Path, BinaryIO]]:
-        """A new file that no clean-up takes for a leftover while it is open; gone afterwards under its own name."""
-        while True:
-            path = self._path / f"{_TEMPORARY_PREFIX}{secrets.token_hex(8)}{_TEMPORARY_SUFFIX}"
-            with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                # Between its making and its locking a clean-up may have taken it for a leftover: then make another.
-                if not lock(file.fileno()) or not is_at(path, file.fileno()):
-                    continue
-                try:
-                    os.fchmod(file.fileno(), 0o600)
-                    yield path, file
-                finally:
-                    path.unlink(missing_ok=True)
-                return
+    def _published(self, temporary: Path, target: Path, length: int) -> Iterator[None]:
+        """The temporary under its final name, durable and of this length.
 
-    def _publish(self, temporary: Path, target: Path) -> None:
+        When the block fails the name is free again: whoever called will say that nothing was published.
+        """
+        self._name(temporary, target)
+        try:
+            sync_directory(self._path)
+            _check_length(target, length)
+            yield
+        except BaseException:
+            if temporary.exists():
+                target.unlink(missing_ok=True)
+            else:
+                target.rename(temporary)
+            raise
+
+    def _name(self, temporary: Path, target: Path) -> None:
         try:
             self._link(temporary, target)
         except OSError as error:
@@ -183,22 +177,56 @@ class DirectoryStore:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
             temporary.rename(target)
 
-    def _settle(self, target: Path, length: int) -> None:
-        """Make the published name durable and look that the whole of the source is there."""
-        sync_directory(self._path)
-        arrived = target.stat().st_size
-        if arrived != length:
-            raise StoreError(f"{target.name} came to {arrived:,} bytes in {self._path} where {length:,} were put")
+
+def _moved(source: Path, file: BinaryIO, path: Path) -> bool:
+    """Rename the source to `path`, unless it has another name, is held by someone, or lies on another file system.
+
+    It is locked first, so that at no moment it is a temporary that nobody has locked.
+    """
+    if source.is_symlink() or os.fstat(file.fileno()).st_nlink != 1 or not lock(file.fileno()):
+        return False
+    try:
+        source.rename(path)
+    except OSError as error:
+        if error.errno not in _CANNOT_MOVE:
+            raise
+        return False
+    return True
 
 
 @contextmanager
-def _taken_back_on_failure(target: Path) -> Iterator[None]:
-    """Of a put that failed after publishing nothing stays: its caller will say that nothing was published."""
+def _moved_back_on_failure(path: Path, source: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, StoreError):
-        target.unlink(missing_ok=True)
+    except BaseException:
+        path.rename(source)
         raise
+
+
+@contextmanager
+def _copied(source: BinaryIO, path: Path) -> Iterator[None]:
+    """A private and durable copy of the source at `path`, locked; gone afterwards under that name."""
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        if not lock(file.fileno()) or not is_at(path, file.fileno()):
+            # A clean-up came between its making and its locking and took it for a leftover.
+            raise StoreError("another backupd is clearing the store of leftovers", hint="try again")
+        try:
+            copy(source, file)
+            _make_private_and_durable(file)
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _check_length(target: Path, length: int) -> None:
+    arrived = target.stat().st_size
+    if arrived != length:
+        raise StoreError(f"{target} came to {arrived:,} bytes where {length:,} were put")
+
+
+def _make_private_and_durable(file: BinaryIO) -> None:
+    os.fchmod(file.fileno(), 0o600)
+    os.fsync(file.fileno())
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class Store(Protocol):
         succeeds, so that a put that was interrupted can be repeated; otherwise it is a `StoreError`.
 
         `source` must not change meanwhile. On success it is consumed: gone, moved where that saves copying it. On
-        failure it is left where it is, and nothing that this put brought stays at `name`.
+        failure it is left where it is, and nothing that this put brought stays at `name`. A crash may take it along.
         """
         ...
 

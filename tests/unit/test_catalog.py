@@ -204,8 +204,8 @@ def test_backup_latest_is_the_newest_there_is_an_archive_of(catalog: Catalog) ->
     """Failed, running, missing and half-deleted backups are passed over; a partial one is not."""
     catalog.save(backup("b1", hours_ago=6))
     catalog.save(backup("b2", hours_ago=5, status=Status.PARTIAL))
-    catalog.save(backup("b3", hours_ago=4, status=Status.FAILED, archive=None))
-    catalog.save(backup("b4", hours_ago=3, status=Status.IN_PROGRESS, archive=None))
+    catalog.save(backup("b3", hours_ago=4, status=Status.FAILED))
+    catalog.save(backup("b4", hours_ago=3, status=Status.IN_PROGRESS))
     catalog.save(backup("b5", hours_ago=2, missing_since=NOON))
     catalog.save(backup("b6", hours_ago=1, deleting=True))
     assert catalog.backup("latest").backup_id == "b2"
@@ -402,6 +402,12 @@ def test_statistics_count_and_measure_by_type(catalog: Catalog) -> None:
     assert (statistics.total, statistics.missing) == (5, 1)
 
 
+def test_statistics_of_a_partial_backup_show_no_success(catalog: Catalog) -> None:
+    """A partial backup never counts as the last success."""
+    catalog.save(backup(status=Status.PARTIAL))
+    assert catalog.statistics().last_success_at[BackupType.AUTOMATIC] is None
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o077], ids=oct)
 def test_open_new_catalog_is_private_with_all_its_files(tmp_path: Path, umask: int) -> None:
     """The file, its log and its index are 0600 whatever the umask, and a directory made for them is 0700."""
@@ -493,6 +499,28 @@ def test_close_then_use_is_an_error_for_a_person(tmp_path: Path) -> None:
     catalog.close()
     with pytest.raises(CatalogError, match="closed"):
         catalog.backups()
+
+
+def test_open_new_catalog_many_times_at_once_always_works(tmp_path: Path) -> None:
+    """Whoever comes second waits until the first has made the tables and turned the write-ahead log on."""
+    failures: list[BaseException] = []
+
+    def open_at_once(path: Path, together: threading.Barrier) -> None:
+        together.wait()
+        try:
+            Catalog.open(path).close()
+        except BaseException as error:  # noqa: BLE001 whatever it is, the test shows it
+            failures.append(error)
+
+    for round_ in range(25):
+        together = threading.Barrier(4)
+        path = tmp_path / f"catalog-{round_}.db"
+        threads = [threading.Thread(target=open_at_once, args=(path, together)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
 
 
 def test_catalog_used_by_many_threads_loses_nothing(catalog: Catalog) -> None:

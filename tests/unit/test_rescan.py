@@ -208,6 +208,16 @@ def test_rescan_after_a_crash_before_the_record_completes_it(
     assert report.adopted == (made.manifest.backup_id,)
 
 
+def test_rescan_of_an_archive_whose_backup_is_recorded_as_failed_takes_its_word(
+    store: DirectoryStore, catalog: Catalog, directory: Path
+) -> None:
+    """A row that says failed and names an archive is put right by what the archive's sidecar says."""
+    made = publish(directory)
+    catalog.save(replace(backup_from_sidecar(made), status=Status.FAILED, error="the sidecar could not be put"))
+    rescan(store, catalog)
+    assert rows(catalog) == (backup_from_sidecar(made),)
+
+
 def test_rescan_of_a_renamed_archive_follows_it(store: DirectoryStore, catalog: Catalog, directory: Path) -> None:
     """An archive moved to another name with its sidecar keeps its row, its pin and its verification."""
     made = publish(directory)

@@ -148,10 +148,54 @@ def test_put_where_links_do_not_exist_still_overwrites_nothing(tmp_path: Path) -
         refuse_links(source, target)
 
     store = DirectoryStore(tmp_path / "store", link=take_the_name_and_refuse)
+    source = file_with(tmp_path, b"12345")
     with pytest.raises(StoreError, match="the name is taken"):
-        store.put("a.zip", file_with(tmp_path, b"12345"))
+        store.put("a.zip", source)
     assert (tmp_path / "store" / "a.zip").read_bytes() == b"another"
-    assert names_in(tmp_path / "store") == ["a.zip"]
+    assert (names_in(tmp_path / "store"), source.read_bytes()) == (["a.zip"], b"12345")
+
+
+def test_put_copied_whose_source_cannot_be_removed_is_taken_back(tmp_path: Path, elsewhere: Path) -> None:
+    """A put does all that it promises or nothing: here a directory has come where the source was."""
+
+    def link_and_hinder(source: Path, target: Path) -> None:
+        os.link(source, target)
+        (elsewhere / "source").unlink()
+        (elsewhere / "source").mkdir()
+
+    store = DirectoryStore(tmp_path / "store", link=link_and_hinder)
+    with pytest.raises(StoreError):
+        store.put("a.zip", file_with(elsewhere, b"12345"))
+    assert names_in(tmp_path / "store") == []
+
+
+def test_put_moved_never_leaves_source_and_object_one_file(tmp_path: Path) -> None:
+    """A crash just after publishing must not leave a path outside through which the object can be overwritten."""
+    source_at_publishing: list[bool] = []
+
+    def look_and_link(temporary: Path, target: Path) -> None:
+        source_at_publishing.append(source.exists())
+        os.link(temporary, target)
+
+    store = DirectoryStore(tmp_path / "store", link=look_and_link)
+    source = file_with(tmp_path, b"12345")
+    store.put("a.zip", source)
+    assert source_at_publishing == [False]
+
+
+def test_put_where_links_do_not_exist_and_the_length_is_wrong_gives_the_source_back(tmp_path: Path) -> None:
+    """Also where a rename published, a failure afterwards costs neither the source nor the name."""
+
+    def grow_and_refuse(temporary: Path, target: Path) -> None:
+        with temporary.open("ab") as file:
+            file.write(b"6")
+        refuse_links(temporary, target)
+
+    store = DirectoryStore(tmp_path / "store", link=grow_and_refuse)
+    source = file_with(tmp_path, b"12345")
+    with pytest.raises(StoreError, match="came to 6 bytes"):
+        store.put("a.zip", source)
+    assert (names_in(tmp_path / "store"), source.read_bytes()) == ([], b"123456")
 
 
 def test_put_that_arrives_short_is_taken_back(tmp_path: Path) -> None:
@@ -162,7 +206,7 @@ def test_put_that_arrives_short_is_taken_back(tmp_path: Path) -> None:
 
     store = DirectoryStore(tmp_path / "store", link=link_and_cut)
     source = file_with(tmp_path, b"12345")
-    with pytest.raises(StoreError, match="came to 3 bytes"):
+    with pytest.raises(StoreError, match="came to 3 bytes where 5 were put"):
         store.put("a.zip", source)
     assert (names_in(tmp_path / "store"), source.read_bytes()) == ([], b"12345")
 
