@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from threading import Event
@@ -15,6 +16,7 @@ from backupd.model import OnProgress, ShouldStop, Table, ignore_progress, never_
 from backupd.project.answers import TRANSIENT_STATUSES
 from backupd.project.connection import Answer, Connection, Patience
 from backupd.project.discovery import Discovery, discover
+from backupd.project.heaps import Overlap, find_overlaps
 from backupd.project.keys import KeyKind, key_kind, require_full_sight
 from backupd.project.openapi import Listing, parse_listing
 from backupd.project.probing import ServiceAnswer, TableMeasure, ask_services, measure, row_cap, server_time
@@ -99,7 +101,8 @@ class Project:
         """
         abandoned = Event()
         connection = self._connection.stopping_also(abandoned.is_set)
-        reads = [partial(self._read_one, connection, table, on_count) for table in tables]
+        overlaps = find_overlaps(connection, tables)
+        reads = [partial(self._read_one, connection, table, overlaps.get(table.name), on_count) for table in tables]
         with side_by_side(reads, self._settings.concurrency, abandoned) as lanes:
             yield lanes
 
@@ -122,9 +125,15 @@ class Project:
         )
 
     def _read_one(
-        self, connection: Connection, table: Table, on_count: OnProgress
+        self, connection: Connection, table: Table, overlap: Overlap | None, on_count: OnProgress
     ) -> Generator[Rows, None, TableOutcome]:
-        return read_table(connection, table, page_rows=self._settings.page_rows, on_count=on_count)
+        without = overlap.heaps if overlap else ()
+        outcome = yield from read_table(
+            connection, table, page_rows=self._settings.page_rows, without=without, on_count=on_count
+        )
+        if overlap is None:
+            return outcome
+        return replace(outcome, warning="; ".join(filter(None, (overlap.warning, outcome.warning))))
 
     def _listing(self, schema: str) -> Listing:
         def parse(answer: Answer) -> Listing:

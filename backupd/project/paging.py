@@ -12,6 +12,10 @@ from dataclasses import dataclass, field, replace
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _LOGIC_WORDS = frozenset({"and", "or", "not"})
 _ROWS_THAT_SHOW_A_GROUP = 64
+_FEWEST_BLOCKS = 16
+_PAGES_AHEAD = 4
+_WIDER = 16
+_LAST_BLOCK = 2**32 - 2
 
 
 def quote_name(column: str) -> str:
@@ -68,6 +72,60 @@ class KeyCursor:
         if self.fixed == 0:
             return None
         return replace(self, after=self.after[: self.fixed], fixed=self.fixed - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class PositionCursor:
+    """A place in a walk by physical position: in the heap `after[0]`, just after the row at `after[1]`.
+
+    A partitioned table has several heaps, walked one after the other. An empty `after[1]` is the end of a heap.
+    PostgreSQL reads a range of positions without touching the rest of the heap, but sorts what it finds: only
+    `blocks` ahead are asked for, because otherwise each page would cost all that is left. None: to the heap's end.
+    """
+
+    after: tuple[str, str] | None = None
+    blocks: int | None = None
+    widened: bool = False
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The columns to order by."""
+        return ("ctid",) if self.after and self.after[1] else ("tableoid", "ctid")
+
+    @property
+    def conditions(self) -> str | None:
+        """What goes inside `or=(…)`, None at the beginning of the table."""
+        if self.after is None:
+            return None
+        heap, position = self.after
+        if not position:
+            return _comparison("tableoid", "gt", heap)
+        parts = [_comparison("tableoid", "eq", heap), _comparison("ctid", "gt", position)]
+        if self.blocks is not None:
+            end = min(_block(position) + self.blocks, _LAST_BLOCK)
+            parts.append(_comparison("ctid", "lt", f"({end},0)"))
+        return f"and({','.join(parts)})"
+
+    def advance(self, first: tuple[str, str], last: tuple[str, str], rows: int) -> PositionCursor:
+        """Move past a page of `rows` rows whose first and last heaps and positions are given."""
+        if rows < _ROWS_THAT_SHOW_A_GROUP or first[0] != last[0]:
+            return PositionCursor(last)
+        spanned = abs(_block(last[1]) - _block(first[1])) + 1
+        return PositionCursor(last, max(_FEWEST_BLOCKS, _PAGES_AHEAD * spanned))
+
+    def after_empty_page(self) -> PositionCursor | None:
+        """Return where to go on when a page came back empty: farther ahead, the next heap, None at the end."""
+        if self.after is None or not self.after[1]:
+            return None
+        if self.blocks is None:
+            return PositionCursor((self.after[0], ""))
+        blocks = None if self.widened else self.blocks * _WIDER
+        return replace(self, blocks=blocks, widened=True)
+
+
+def _block(position: str) -> int:
+    """The number of the block in a position such as `(17,4)`."""
+    return int(position[1:].partition(",")[0])
 
 
 def _comparison(column: str, operator: str, value: str) -> str:

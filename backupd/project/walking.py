@@ -11,7 +11,7 @@ from backupd.errors import TableUnreadable
 from backupd.model import Count, Paging, Table
 from backupd.project.answers import PAST_THE_END, STATEMENT_TIMEOUT, ColumnRefused, PageTooLarge, StatementTimeout
 from backupd.project.connection import LARGEST_ANSWER_BYTES, Answer, Connection
-from backupd.project.paging import KeyCursor, PageSize, quote_name
+from backupd.project.paging import KeyCursor, PageSize, PositionCursor, quote_name
 from backupd.project.rows import MalformedPage, NotALiteral, Row, key_of, split_rows, take_position
 
 Rows = Sequence[Row]
@@ -96,7 +96,8 @@ class Walk:
                 cursor = cursor.after_empty_page()
                 continue
             first, last = key_of(rows[0], columns), key_of(rows[-1], columns)
-            cursor = _advance(cursor, first, last, len(rows))
+            _require_progress(cursor.after, last)
+            cursor = cursor.advance(first, last, len(rows))
             yield rows
 
     def _require_writable(self, columns: tuple[str, ...]) -> None:
@@ -105,8 +106,7 @@ class Walk:
                 raise NotALiteral(f"{column.name} is {column.type}")
 
     def _by_position(self) -> Iterator[Rows]:
-        """Walk by heap and physical position. A partitioned table has several heaps, each with its own positions."""
-        cursor: KeyCursor | None = KeyCursor(("tableoid", "ctid"))
+        cursor: PositionCursor | None = PositionCursor()
         while cursor is not None:
             rows = self._page("tableoid,ctid,*", cursor.order, cursor.conditions)
             if not rows:
@@ -116,7 +116,8 @@ class Walk:
             first, last = taken[0][1], taken[-1][1]
             if len(rows) > 1 and first == last:  # some foreign tables give all rows the same
                 raise MalformedPage("the positions do not tell rows apart")
-            cursor = _advance(cursor, first, last, len(rows))
+            _require_progress(cursor.after, last)
+            cursor = cursor.advance(first, last, len(rows))
             yield [row for row, _ in taken]
 
     def _by_offset(self, columns: Sequence[str]) -> Iterator[Rows]:
@@ -198,10 +199,9 @@ def _explained(walk: Iterator[Rows]) -> Iterator[Rows]:
         raise TableUnreadable(str(error)) from error
 
 
-def _advance(cursor: KeyCursor, first: tuple[str, ...], last: tuple[str, ...], rows: int) -> KeyCursor:
-    if last == cursor.after:
+def _require_progress(after: tuple[str, ...] | None, last: tuple[str, ...]) -> None:
+    if last == after:
         raise TableUnreadable(f"the server does not move past the row with key {', '.join(last)}")
-    return cursor.advance(first, last, rows)
 
 
 def _too_much(error: StatementTimeout) -> TableUnreadable:
