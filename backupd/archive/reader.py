@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +25,6 @@ _ENCRYPTED = 0x1
 _DAMAGE = (
     zipfile.BadZipFile,
     InflateError,
-    struct.error,
     EOFError,
     NotImplementedError,  # how zipfile refuses versions and features it does not know
     ValueError,
