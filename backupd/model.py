@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -268,3 +268,21 @@ class SlotRecord:
     attempts: int
     tried_at: datetime
     settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonState:
+    """What the daemon says of itself, at one moment. `progress_ratio` is None where nobody can tell how far a run is.
+
+    `hung` is whether the run under way has not moved for longer than it may.
+    """
+
+    started_at: datetime
+    ticked_at: datetime
+    next_runs: Mapping[str, datetime]
+    operation: str | None = None
+    running_since: datetime | None = None
+    backup_id: str | None = None
+    progress: Progress | None = None
+    progress_ratio: float | None = None
+    hung: bool = False

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from backupd.catalog.database import Database
+from backupd.catalog.figures import read_figures
 from backupd.catalog.rows import (
     backup_from_row,
     backup_to_row,
@@ -25,6 +26,7 @@ from backupd.catalog.rows import (
 )
 from backupd.catalog.statistics import KEPT, Statistics, read_statistics
 from backupd.errors import BackupNotFound
+from backupd.metrics import CatalogFigures
 from backupd.model import Backup, BackupType, Run, SlotRecord, Status
 
 LATEST = "latest"
@@ -174,6 +176,16 @@ class Catalog:
         """Figures over all backups, cheap enough to be asked for at every scrape."""
         with self._database.read() as connection:
             return read_statistics(connection)
+
+    def data_version(self) -> int:
+        """A number that changes when somebody else, another connection or process, has changed the catalog."""
+        with self._database.read() as connection:
+            return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def figures(self, *, with_tables: bool = False) -> CatalogFigures:
+        """What the metrics say of backups and runs; rows of each table only when asked for."""
+        with self._database.read() as connection:
+            return read_figures(connection, with_tables=with_tables)
 
     def _set(self, backup_id: str, column: str, value: object) -> None:
         with self._database.write() as connection:
