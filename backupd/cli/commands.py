@@ -12,7 +12,7 @@ from backupd import __version__
 from backupd.cli.entrance import Entrance
 from backupd.errors import ExitCode
 
-_COMMANDS = {
+COMMANDS = {
     "run": "run_command:run",
     "backup": "backup_command:backup",
     "list": "history_commands:list_backups",
@@ -27,25 +27,26 @@ _COMMANDS = {
     "config": "config_command:config",
     "demo": "demo_command:demo",
 }
+"""Where each command is, in the order of the help."""
 
 
 class _Commands(click.Group):
-    """Finds a command in `_COMMANDS`, in the order it is written there."""
+    """Finds a command in `COMMANDS`, in the order it is written there."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command of the command line; one that does not exist is told what it may have meant."""
-        close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
-        if args[0] not in _COMMANDS and close:
+        close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+        if args[0] not in COMMANDS and close:
             ctx.fail(f"No such command '{args[0]}'; did you mean {close[0]}?")
         return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
-        place = _COMMANDS.get(cmd_name)
+        place = COMMANDS.get(cmd_name)
         if place is None:
             return None
         module, _, name = place.partition(":")

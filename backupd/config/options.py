@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+_HOST = re.compile(r"[A-Za-z0-9_.:-]+")
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 Parse = Callable[[object], Any]
@@ -176,7 +178,7 @@ def project_url(value: object) -> str:
     except ValueError as error:
         message = f"is not a URL ({error})"
         raise ValueError(message) from error
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(parts.hostname or "") or not port_is_fine:
         message = "must look like https://abcd.supabase.co"
         raise ValueError(message)
     if parts.path or parts.query or parts.fragment or parts.username:

@@ -15,6 +15,9 @@ from backupd.errors import KeyRefused, ProjectError, ProjectUnreachable, TableUn
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, *range(520, 525)})
 """Asked again: time-outs, rate limits, and what proxies say when the server behind them is away."""
 
+NOT_THE_PROJECT = "SUPABASE_URL is the project URL alone, such as https://abcd.supabase.co"
+"""The hint where something answers that is not the Data API."""
+
 MISSING_GRANT = "42501"
 STATEMENT_TIMEOUT = "57014"
 PAST_THE_END = "PGRST103"
@@ -136,7 +139,7 @@ def _error_by_status(status: int, words: str, complaint: _Complaint, host: str) 
         return TableUnreadable(f"a key is too long for a request: {words}")
     return ProjectUnreachable(
         f"{host} does not answer like a Supabase project: {words}",
-        hint="SUPABASE_URL is the project URL alone, such as https://abcd.supabase.co",
+        hint=NOT_THE_PROJECT,
     )
 
 

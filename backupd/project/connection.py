@@ -22,7 +22,7 @@ from tenacity.wait import wait_random_exponential
 from backupd import __version__
 from backupd.errors import Interrupted, ProjectUnreachable
 from backupd.model import ShouldStop, TableName
-from backupd.project.answers import PageTooLarge, Transient, error_of
+from backupd.project.answers import NOT_THE_PROJECT, PageTooLarge, Transient, error_of
 from backupd.project.keys import require_full_sight
 from backupd.project.rows import MalformedPage
 from backupd.project.traffic import Throttle, Traffic
@@ -218,7 +218,9 @@ class Connection:
             try:
                 return parse(Answer(response.status_code, response.headers, body))
             except MalformedPage as error:
-                raise Transient(f"the answer was no good: {error}", reason="malformed") from error
+                # A web site, or a page for signing in to a network, answers 200 as well.
+                hint = None if "json" in response.headers.get("Content-Type", "") else NOT_THE_PROJECT
+                raise Transient(f"the answer was no good: {error}", reason="malformed", hint=hint) from error
         raise error_of(response.status_code, response.headers, body, self.host)
 
     def _receive(self, response: httpx.Response, most_bytes: int) -> bytes:
