@@ -79,7 +79,7 @@ class _Complaint:
     """The body is HTML: whoever answered, it was not the Data API."""
 
     @classmethod
-    def parse(cls, body: bytes) -> _Complaint:
+    def parse(cls, body: bytes | bytearray) -> _Complaint:
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):
@@ -91,14 +91,14 @@ class _Complaint:
         return cls(str(document.get("code") or ""), str(message)[:_SHOWN_CHARACTERS], str(hint) if hint else None)
 
     @classmethod
-    def _of_text(cls, body: bytes) -> _Complaint:
+    def _of_text(cls, body: bytes | bytearray) -> _Complaint:
         is_page = body.lstrip()[:1] == b"<"
         title = _TITLE.search(body) if is_page else None
         shown = title.group(1) if title else body[:_SHOWN_CHARACTERS]
         return cls("", " ".join(shown.decode(errors="replace").split()), is_page=is_page)
 
 
-def error_of(status: int, headers: httpx.Headers, body: bytes, host: str) -> Exception:
+def error_of(status: int, headers: httpx.Headers, body: bytes | bytearray, host: str) -> Exception:
     """Return the exception for an answer that is not 200 or 206. Goes by the SQL code before the status."""
     complaint = _Complaint.parse(body)
     by_code = _error_by_code(complaint)

@@ -67,7 +67,7 @@ class Answer:
 
     status: int
     headers: httpx.Headers
-    body: bytes
+    body: bytes | bytearray
 
     @property
     def counted_rows(self) -> int | None:
@@ -223,14 +223,12 @@ class Connection:
                 raise Transient(f"the answer was no good: {error}", reason="malformed", hint=hint) from error
         raise error_of(response.status_code, response.headers, body, self.host)
 
-    def _receive(self, response: httpx.Response, most_bytes: int) -> bytes:
-        chunks: list[bytes] = []
-        size = 0
+    def _receive(self, response: httpx.Response, most_bytes: int) -> bytearray:
+        body = bytearray()  # joining a list of chunks would hold a wide row twice
         deadline = self._monotonic() + self._patience.request_seconds
         for chunk in response.iter_bytes():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > most_bytes:
+            body += chunk
+            if len(body) > most_bytes:
                 raise PageTooLarge(f"the answer is larger than {most_bytes >> 20} MiB")
             if self._monotonic() > deadline:
                 message = f"the answer was still dripping in after {self._patience.request_seconds:.0f} s"
@@ -239,7 +237,7 @@ class Connection:
             pause = self._throttle.pause_for(len(chunk))
             deadline += pause  # the time we take ourselves is not the server's fault
             self._pause(pause)
-        return b"".join(chunks)
+        return body
 
     def _pause(self, seconds: float) -> None:
         """Sleep, but in small pieces: a run that is told to stop stops."""

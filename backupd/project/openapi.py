@@ -29,7 +29,7 @@ class Listing:
         return frozenset(TableName(self.schema, key.table) for table in self.tables for key in table.foreign_keys)
 
 
-def parse_listing(schema: str, body: bytes) -> Listing:
+def parse_listing(schema: str, body: bytes | bytearray) -> Listing:
     """Read an OpenAPI 2 document as PostgREST writes it. Raises MalformedPage when it is not one."""
     try:
         document = json.loads(body)
@@ -46,7 +46,7 @@ def parse_listing(schema: str, body: bytes) -> Listing:
     for name in sorted(definitions):
         found = views if _is_read_only(paths.get(f"/{name}")) else tables
         found.append(_table(schema, name, definitions[name]))
-    return Listing(schema, tuple(tables), tuple(views), body)
+    return Listing(schema, tuple(tables), tuple(views), bytes(body))
 
 
 def _members(value: object) -> dict[str, Any]:

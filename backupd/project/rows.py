@@ -46,7 +46,7 @@ def _refuse_constant(name: str) -> NoReturn:
 _exact_json = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=_refuse_constant)
 
 
-def split_rows(body: bytes) -> Sequence[Row]:
+def split_rows(body: bytes | bytearray) -> Sequence[Row]:
     """Return the text of each object in the JSON array `body`.
 
     Raises MalformedPage when `body` is anything but a whole array of objects, TooDeep when it may be one but cannot
@@ -64,7 +64,7 @@ def split_rows(body: bytes) -> Sequence[Row]:
     return rows
 
 
-def _require_utf8(body: bytes) -> None:
+def _require_utf8(body: bytes | bytearray) -> None:
     """In pieces: the text of a page takes up to four times its bytes."""
     if body.isascii():
         return
@@ -77,7 +77,7 @@ def _require_utf8(body: bytes) -> None:
         raise MalformedPage("the body is not UTF-8") from error
 
 
-def _split_slowly(body: bytes) -> list[Row]:
+def _split_slowly(body: bytes | bytearray) -> list[Row]:
     try:
         return _split_text(body.decode())
     except RecursionError as error:

@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 Page = TypeVar("Page")
 Outcome = TypeVar("Outcome")
 
-_PAGES_AHEAD = 2
+_PAGES_AHEAD = 1
+"""One waits while the next is on its way: more would only hold more, and a page may be a row of 50 MB."""
 _LOOK_UP_SECONDS = 0.1
 
 
