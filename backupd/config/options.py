@@ -169,6 +169,18 @@ def zone(value: object) -> ZoneInfo:
         raise ValueError(message) from error
 
 
+def address(value: object) -> tuple[str, int] | None:
+    """A host and a port such as `127.0.0.1:8787` or `[::1]:8787`; None for `off`."""
+    given = text(value)
+    if given == "off":
+        return None
+    host, _, port = given.rpartition(":")
+    if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        message = 'must be a host and a port such as "127.0.0.1:8787", or "off"'
+        raise ValueError(message)
+    return host.strip("[]"), int(port)
+
+
 def project_url(value: object) -> str:
     """The URL of a Supabase project: scheme and host alone."""
     given = text(value).rstrip("/")
