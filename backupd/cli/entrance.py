@@ -75,10 +75,15 @@ class Entrance:
             ) from error
         return directory
 
+    @property
+    def catalog_file(self) -> Path:
+        """Where the catalog is."""
+        return self.state_directory / "catalog.sqlite"
+
     @cached_property
     def catalog(self) -> Catalog:
         """The catalog. Raises CatalogError."""
-        return self.closing.enter_context(Catalog.open(self.state_directory / "catalog.sqlite"))
+        return self.closing.enter_context(Catalog.open(self.catalog_file))
 
     @cached_property
     def store(self) -> Store:

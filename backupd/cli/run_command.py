@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -11,10 +13,11 @@ import click
 
 from backupd.cli.building import build_notifier, retention_policy, stale_after
 from backupd.cli.entrance import Entrance
-from backupd.config import ProjectSettings
+from backupd.config import Config, ProjectSettings, Secret
 from backupd.daemon import DAILY_BACKUP, WEEKLY_CLEANUP, Daemon, Services, Surroundings
 from backupd.errors import ExitCode
 from backupd.log import make_logger
+from backupd.metrics import Figures, Metrics
 from backupd.model import ShouldStop
 from backupd.notify import Origin
 from backupd.project import Project, Traffic, require_full_sight
@@ -22,6 +25,7 @@ from backupd.runner import Runner
 from backupd.sdnotify import ServiceManager
 from backupd.slots import RetryPolicy, Timetable
 from backupd.store import open_store
+from backupd.web import Address, Listener, Pages, Sources, View, make_app
 
 
 @click.command()
@@ -36,7 +40,14 @@ def run(entrance: Entrance) -> ExitCode:
       SIGTERM, SIGINT  stop within one page, leaving nothing half-done
     """
     parts = DaemonParts(entrance)
-    around = Surroundings(entrance.state_directory, entrance.clock, parts.log, ServiceManager(entrance.environ))
+    around = Surroundings(
+        entrance.state_directory,
+        entrance.clock,
+        parts.log,
+        ServiceManager(entrance.environ),
+        parts.metrics,
+        serve=parts.serve,
+    )
     return Daemon(parts.build, around).run()
 
 
@@ -49,6 +60,47 @@ class DaemonParts:
         self.log = make_logger(sys.stderr, level=level, secrets=entrance.config.secrets)
         self._runner = Runner(entrance.state_directory, entrance.catalog, clock=entrance.clock, log=self.log)
         self._traffic = Traffic()
+        self._view: View | None = None
+        self.metrics = Metrics(self._figures)
+
+    @contextmanager
+    def serve(self, daemon: Daemon) -> Iterator[None]:
+        """Serve the pages of a daemon while the block lasts. Raises BackupdError when the address is taken."""
+        config = self._entrance.config
+        self._view = View(self._sources(daemon, config))
+        address = config.section("web")["listen"]
+        if address is None:
+            yield
+            return
+        token = config.section("web")["metrics_token"]
+        pages = Pages(self._view, self.metrics, metrics_token=Secret(token) if token else None)
+        listener = Listener(make_app(pages), Address(*address))
+        listener.start()
+        self.log.info("listener.started", address=str(listener.address))
+        try:
+            yield
+        finally:
+            listener.stop()
+
+    def _figures(self) -> Figures:
+        if self._view is None:
+            message = "nothing is served yet"
+            raise RuntimeError(message)
+        return self._view.figures()
+
+    def _sources(self, daemon: Daemon, config: Config) -> Sources:
+        return Sources(
+            catalog_file=self._entrance.catalog_file,
+            clock=self._entrance.clock,
+            log=self.log,
+            daemon=daemon.state,
+            store=lambda: daemon.services.store,
+            key_kind=lambda: daemon.services.key_kind,
+            stale_after=lambda: daemon.services.stale_after,
+            traffic=self._traffic,
+            count_catalog_error=self.metrics.catalog_errors.inc,
+            show_tables=config.section("web")["table_metrics"],
+        )
 
     def build(self) -> Services:
         """Read the configuration anew and build the parts of it. Raises ConfigError, KeyRefused and StoreError."""
@@ -56,13 +108,13 @@ class DaemonParts:
         for warning in config.warnings:
             self.log.warning("config.doubtful", warning=warning)
         project = config.project()
-        require_full_sight(project.key.reveal())
         schedule = config.schedule()
         cleanup_day, cleanup_at = schedule.weekly_cleanup
         return Services(
             catalog=self._entrance.catalog,
             store=open_store(config.store_url),
             runner=self._runner,
+            key_kind=require_full_sight(project.key.reveal()),
             open_project=partial(self._open_project, project),
             platform=project.platform,
             origin=Origin(project.platform, urlsplit(project.url).netloc, platform.node()),

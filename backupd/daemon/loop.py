@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -24,7 +25,8 @@ from backupd.daemon.services import Services
 from backupd.daemon.worker import Guard, Task, Worker
 from backupd.errors import BackupdError, ExitCode
 from backupd.log import Logger
-from backupd.model import BackupType, Clock, Trigger
+from backupd.metrics import Metrics
+from backupd.model import BackupType, Clock, DaemonState, Trigger
 from backupd.sdnotify import ServiceManager
 from backupd.slots import Due
 
@@ -49,6 +51,8 @@ class Surroundings:
     clock: Clock
     log: Logger
     manager: ServiceManager
+    metrics: Metrics
+    serve: Callable[[Daemon], AbstractContextManager[object]] = nullcontext
     monotonic: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = lambda: random.uniform(0, _CATCH_UP_JITTER_SECONDS)  # noqa: S311 - not a secret
 
@@ -78,7 +82,6 @@ class Daemon:
         self._first_look_at = surroundings.monotonic() + surroundings.jitter()
         self._clock_offset = self._offset()
         self.ticked_at = surroundings.clock()
-        self.delivery_failures = 0
 
     def run(self) -> ExitCode:
         """Live. Raises RunLocked when another daemon has the state directory.
@@ -86,7 +89,7 @@ class Daemon:
         Signals are blocked and taken one by one in this thread: nothing ever runs inside a signal handler.
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        with only_daemon(self._around.state_directory) as heartbeat:
+        with only_daemon(self._around.state_directory) as heartbeat, self._around.serve(self):
             self._start()
             while True:
                 self._tick(heartbeat)
@@ -97,6 +100,26 @@ class Daemon:
     def wake(self) -> None:
         """Make the loop tick now. From any thread."""
         signal.pthread_kill(self._main_thread, _WAKE)
+
+    @property
+    def services(self) -> Services:
+        """The parts of the present configuration."""
+        return self._services
+
+    def state(self) -> DaemonState:
+        """What the daemon is doing. From any thread."""
+        task = self._worker.task
+        return DaemonState(
+            started_at=self._started_at,
+            ticked_at=self.ticked_at,
+            next_runs=self._planner.next_runs(),
+            operation=task.operation if task else None,
+            running_since=task.started_at if task else None,
+            backup_id=task.backup_id if task else None,
+            progress=task.guard.latest if task else None,
+            progress_ratio=task.guard.progress_ratio if task else None,
+            hung=self._is_hung(),
+        )
 
     def request_backup(self, backup_type: BackupType, trigger: Trigger) -> str | Joined:
         """Begin a backup now and give its id, or say which one it joins. From any thread.
@@ -259,10 +282,7 @@ class Daemon:
         return BackupRequest(str(uuid.uuid4()), backup_type, trigger, self._services.platform)
 
     def _operations(self) -> Operations:
-        return Operations(self._services, self._around.clock, self._log, self._count_delivery_failures)
-
-    def _count_delivery_failures(self, count: int) -> None:
-        self.delivery_failures += count
+        return Operations(self._services, self._around.clock, self._log, self._around.metrics)
 
     def _notice_clock_step(self) -> None:
         """`schedule` keeps wall times: after a step of the clock they are reckoned anew."""

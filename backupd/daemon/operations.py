@@ -15,6 +15,7 @@ from backupd.daemon.services import Services
 from backupd.daemon.worker import Guard
 from backupd.errors import BackupdError, Interrupted, RunLocked
 from backupd.log import Logger
+from backupd.metrics import Metrics
 from backupd.model import Backup, BackupType, Clock, Status, Trigger
 from backupd.notify import DeliveryFailure, Event, Failure, failed, partial, recovered, stale
 from backupd.rescan import run_rescan
@@ -45,7 +46,7 @@ class Operations:
     services: Services
     clock: Clock
     log: Logger
-    count_delivery_failures: Callable[[int], None]
+    metrics: Metrics
 
     def back_up(self, request: BackupRequest, guard: Guard) -> Outcome:
         """Take a backup; tell the dead-man switch of automatic ones, and people of what is worth a message."""
@@ -88,6 +89,8 @@ class Operations:
             return Outcome.POSTPONED
         except BackupdError:
             return Outcome.FAILURE
+        self.metrics.retention_deleted.inc(len(report.deleted))
+        self.metrics.retention_refused.inc(len(report.refused))
         self.log.info("cleanup.completed", deleted=len(report.deleted), refused=len(report.refused))
         return Outcome.SUCCESS
 
@@ -170,4 +173,4 @@ class Operations:
         """Count and log what could not be delivered. It never touches the run it tells of."""
         for failure in failures:
             self.log.warning("notification.failed", target=failure.target, reason=failure.reason)
-        self.count_delivery_failures(len(failures))
+        self.metrics.notification_failures.inc(len(failures))

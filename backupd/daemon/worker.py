@@ -12,6 +12,12 @@ from backupd.model import Progress, Trigger
 
 Monotonic = Callable[[], float]
 
+_HUNG_AFTER_SECONDS = 120.0
+
+
+def nothing() -> None:
+    """Nothing is to be done."""
+
 
 class Guard:
     """Says when a run has to stop: it was asked to, it takes too long, or it does not move any more.
@@ -42,21 +48,40 @@ class Guard:
         """Whether the run has to stop now."""
         if self._asked.is_set() or self.reason is not None:
             return True
-        if self._monotonic() > self._end:
-            self.reason = f"it took longer than {self._deadline_seconds / 3600:.0f} hours (schedule.deadline_hours)"
-        elif self.still_seconds > self._stall_seconds:
-            self.reason = f"it made no progress for {self._stall_seconds / 60:.0f} minutes (schedule.stall_minutes)"
+        if self._late_seconds > 0:
+            self.reason = f"it took longer than {self._deadline_seconds / 3600:g} hours (schedule.deadline_hours)"
+        elif self._stalled_seconds > 0:
+            self.reason = f"it made no progress for {self._stall_seconds / 60:g} minutes (schedule.stall_minutes)"
         return self.reason is not None
 
+    def should_stop_between_steps(self) -> bool:
+        """The same, for a run whose only progress is that it asks this between two steps."""
+        self._moved_at = self._monotonic()
+        return self.should_stop()
+
     @property
-    def still_seconds(self) -> float:
-        """How long the run has not moved."""
-        return self._monotonic() - self._moved_at
+    def is_hung(self) -> bool:
+        """Whether the run should have stopped long ago and has not: then only a restart helps."""
+        return max(self._late_seconds, self._stalled_seconds) > _HUNG_AFTER_SECONDS
+
+    @property
+    def _late_seconds(self) -> float:
+        return self._monotonic() - self._end
+
+    @property
+    def _stalled_seconds(self) -> float:
+        """How long it has not moved beyond what is allowed. A large archive on its way to the store has no pages."""
+        if self.latest is not None and self.latest.stage == "storing":
+            return 0.0
+        return self._monotonic() - self._moved_at - self._stall_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something the worker does. `backup_id` is that of the backup it takes."""
+    """Something the worker does. `backup_id` is that of the backup it takes.
+
+    `let_go` undoes what was noted at its beginning; it is called when the task is left behind in the middle.
+    """
 
     operation: str
     trigger: Trigger
@@ -64,6 +89,7 @@ class Task:
     guard: Guard
     work: Callable[[], None] = field(repr=False)
     backup_id: str | None = None
+    let_go: Callable[[], None] = field(default=nothing, repr=False)
 
 
 class Worker:
@@ -87,7 +113,10 @@ class Worker:
             if self._task is not None or self._closed:
                 return self._task or task
             self._task = task
-            self._thread = threading.Thread(target=self._run, args=(task,), name=f"worker-{task.operation}")
+            # A daemon thread: one that hangs must not keep a process alive whose loop is over.
+            self._thread = threading.Thread(
+                target=self._run, args=(task,), name=f"worker-{task.operation}", daemon=True
+            )
             self._thread.start()
             return None
 
