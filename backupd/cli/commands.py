@@ -25,6 +25,7 @@ COMMANDS = {
     "status": "status_command:status",
     "check": "check_command:check",
     "config": "config_command:config",
+    "install-service": "install_service_command:install_service",
     "demo": "demo_command:demo",
 }
 """Where each command is, in the order of the help."""
