@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from backupd.errors import TableUnreadable
+from backupd.errors import ProjectUnreachable, TableUnreadable
 from backupd.model import Table, TableName
 from backupd.project.answers import ColumnRefused
 from backupd.project.connection import Answer, Connection
 from backupd.project.rows import key_of, split_rows
+
+_NOT_TOLD = (TableUnreadable, ProjectUnreachable)
+"""One table's silence here is no reason to give up the others: reading it will show whether it can be read."""
+
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ def find_overlaps(connection: Connection, tables: Sequence[Table]) -> Mapping[Ta
     """Find the tables among `tables` that also show rows of others among them.
 
     Only a table that has all columns of another can be its child; where there is none, nothing is asked. Raises
-    KeyRefused, ProjectUnreachable and Interrupted.
+    KeyRefused and Interrupted.
     """
     heaps = [_Heaps(connection, table) for table in tables if table.columns]
     found: dict[TableName, Overlap] = {}
@@ -50,11 +55,11 @@ class _Heaps:
         self._all: frozenset[str] | None = None
 
     def any(self) -> Sequence[str]:
-        """The heap of some row; nothing when the table is empty, or a view, or cannot be read."""
+        """The heap of some row; nothing when the table is empty, or a view, or gives no answer."""
         if self._any is None:
             try:
                 self._any = self._ask()
-            except TableUnreadable:
+            except _NOT_TOLD:
                 self._any = ()
         return self._any
 
@@ -75,7 +80,7 @@ class _Heaps:
         query = self._connection.select(self.name, "tableoid")
         if heaps:
             query = query.filter("tableoid", operator, f"({','.join(sorted(heaps))})")
-        return self._connection.send(query.limit(1).request, f"the heaps of {self.name}", _heap_of_row)
+        return self._connection.send(query.limit(1).request, f"the heaps of {self.name}", _heap_of_row, attempts=_TRIES)
 
 
 def _heap_of_row(answer: Answer) -> Sequence[str]:
@@ -94,7 +99,7 @@ def _overlap(parent: _Heaps, candidates: Sequence[_Heaps]) -> Overlap | None:
         if not parent.shows({heap for child in children for heap in child.any()}):
             return None
         return _inherited(parent, [child for child in children if child.all() <= parent.all()])
-    except TableUnreadable as error:
+    except _NOT_TOLD as error:
         names = _names(children)
         words = f"it may also show rows of {names}, which are in the backup twice then; the project does not tell"
         return Overlap((), f"{words} ({error})")
