@@ -18,6 +18,7 @@ from backupd.errors import ConfigError
 _PREFIX = "BACKUPD_"
 _CONFIG_VARIABLE = "BACKUPD_CONFIG"
 _TEST_PREFIX = "BACKUPD_TEST_"
+_OF_ONE_COMMAND = frozenset({"BACKUPD_RESTORE_URL", "BACKUPD_RESTORE_KEY", "BACKUPD_RESTORE_KEY_FILE"})
 _LOOKS_SECRET = re.compile(r"(?<=://)[^/@\s]*(?=@)|sb_secret_\S*|\beyJ[\w-]+\.\S*")
 _SECRET_WORDS = ("key", "token", "password", "secret")
 _LONGEST_SHOWN = 60
@@ -108,9 +109,10 @@ def read_variables(environ: Mapping[str, str], problems: Problems) -> dict[str, 
     """Read the `BACKUPD_…` variables, by option key."""
     by_variable = {option.variable: option for option in OPTIONS}
     files = {f"{option.variable}_FILE" for option in OPTIONS if option.secret}
+    known_otherwise = {_CONFIG_VARIABLE, *_OF_ONE_COMMAND, *files}
     found = _secret_settings(environ, problems)
     for name, given in sorted(environ.items()):
-        if not name.startswith(_PREFIX) or name.startswith(_TEST_PREFIX) or name in {_CONFIG_VARIABLE, *files}:
+        if not name.startswith(_PREFIX) or name.startswith(_TEST_PREFIX) or name in known_otherwise:
             continue
         option = by_variable.get(name)
         if option is None:

@@ -1,4 +1,4 @@
-"""The Supabase project that is backed up: its tables and keys, pages of rows out."""
+"""The Supabase project that is backed up: its tables and keys, pages of rows out, rows in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from threading import Event
 import structlog
 
 from backupd.config import ProjectSettings
-from backupd.model import OnProgress, ShouldStop, Table, ignore_progress, never_stop
+from backupd.errors import KeyRefused, ProjectError, ProjectUnreachable
+from backupd.model import Count, OnProgress, ShouldStop, Table, TableName, ignore_progress, never_stop
 from backupd.project.answers import TRANSIENT_STATUSES
 from backupd.project.connection import Answer, Connection, Patience
 from backupd.project.discovery import Discovery, discover
@@ -22,25 +23,33 @@ from backupd.project.openapi import Listing, parse_listing
 from backupd.project.probing import ServiceAnswer, TableMeasure, ask_services, measure, row_cap, server_time
 from backupd.project.reading import TableOutcome, read_table
 from backupd.project.side_by_side import Lane, side_by_side
+from backupd.project.surveying import TargetTable, survey
 from backupd.project.traffic import Traffic
-from backupd.project.unreadable import Unreadable
-from backupd.project.walking import Rows
+from backupd.project.unreadable import Unreadable, sql_name
+from backupd.project.walking import Rows, count_rows
+from backupd.project.writing import Insertion, RowsRefused, TooMuchAtOnce, Unanswered, WritingConnection
 
 __all__ = [
     "TRANSIENT_STATUSES",
     "Discovery",
+    "Insertion",
     "KeyKind",
     "Lane",
     "Patience",
     "Project",
     "Rows",
+    "RowsRefused",
     "ServiceAnswer",
     "TableMeasure",
     "TableOutcome",
+    "TargetTable",
+    "TooMuchAtOnce",
     "Traffic",
+    "Unanswered",
     "Unreadable",
     "key_kind",
     "require_full_sight",
+    "sql_name",
 ]
 
 _FIRST_ATTEMPTS = 3
@@ -63,7 +72,7 @@ class Project:
         traffic: Traffic | None = None,
     ) -> None:
         self._settings = settings
-        self._connection = Connection(
+        self._connection = WritingConnection(
             settings.url,
             settings.key.reveal(),
             log=log,
@@ -93,18 +102,43 @@ class Project:
 
     @contextmanager
     def read(
-        self, tables: Sequence[Table], *, on_count: OnProgress = ignore_progress
+        self,
+        tables: Sequence[Table],
+        *,
+        on_count: OnProgress = ignore_progress,
+        among: Sequence[Table] | None = None,
     ) -> Iterator[list[Lane[Rows, TableOutcome]]]:
         """Read `tables` side by side, `project.concurrency` at a time; gives a lane for each, to be taken in order.
 
-        `on_count` is told how many rows to expect of a table before its first page comes.
+        `on_count` is told how many rows to expect of a table before its first page comes. A row that a table only
+        shows because another of `among` (without it, of `tables`) inherits from it is left to that other.
         """
         abandoned = Event()
         connection = self._connection.stopping_also(abandoned.is_set)
-        overlaps = find_overlaps(connection, tables)
+        overlaps = find_overlaps(connection, tables if among is None else among)
         reads = [partial(self._read_one, connection, table, overlaps.get(table.name), on_count) for table in tables]
         with side_by_side(reads, self._settings.concurrency, abandoned) as lanes:
             yield lanes
+
+    def survey(self, names: Sequence[TableName]) -> dict[TableName, TargetTable]:
+        """Ask whether tables of these names could be written into, and what is in them now.
+
+        Raises KeyRefused, ProjectUnreachable and Interrupted; whatever concerns one table is in its entry.
+        """
+        listings = {schema: self._listing_or_error(schema) for schema in sorted({name.schema for name in names})}
+        return survey(self._connection, names, listings, self._settings.concurrency)
+
+    def insert(self, insertion: Insertion, rows: Sequence[bytes]) -> None:
+        """Write `rows`, each the exact JSON text of an object: all of them or, when this raises, none.
+
+        Safe to call from several threads. Raises RowsRefused, TooMuchAtOnce, KeyRefused, ProjectUnreachable,
+        Interrupted, and Unanswered for rows without a key, which may be there or not.
+        """
+        self._connection.insert(insertion, rows)
+
+    def count(self, table: Table) -> Count | None:
+        """How many rows a table has, None when the project does not say. Raises TableUnreadable."""
+        return count_rows(self._connection, table)
 
     def services(self) -> tuple[ServiceAnswer, ...]:
         """Ask Auth and Storage whether they take the key as well."""
@@ -134,6 +168,14 @@ class Project:
         if overlap is None:
             return outcome
         return replace(outcome, warning="; ".join(filter(None, (overlap.warning, outcome.warning))))
+
+    def _listing_or_error(self, schema: str) -> Listing | ProjectError:
+        try:
+            return self._listing(schema)
+        except (KeyRefused, ProjectUnreachable):
+            raise
+        except ProjectError as error:
+            return error
 
     def _listing(self, schema: str) -> Listing:
         def parse(answer: Answer) -> Listing:
