@@ -10,8 +10,10 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
+from backupd.catalog.audit import AuditLog
 from backupd.catalog.database import Database
 from backupd.catalog.figures import read_figures
+from backupd.catalog.history import HistoryPage, HistoryQuery, read_history
 from backupd.catalog.rows import (
     backup_from_row,
     backup_to_row,
@@ -24,6 +26,7 @@ from backupd.catalog.rows import (
     table_from_row,
     table_to_row,
 )
+from backupd.catalog.sessions import Sessions
 from backupd.catalog.statistics import KEPT, Statistics, read_statistics
 from backupd.errors import BackupNotFound
 from backupd.metrics import CatalogFigures
@@ -101,6 +104,21 @@ class Catalog:
         with self._database.read() as connection:
             rows = connection.execute(query, [*values, -1 if limit is None else limit, offset]).fetchall()
             return tuple(_with_tables(connection, row) if with_tables else backup_from_row(row) for row in rows)
+
+    def history(self, query: HistoryQuery) -> HistoryPage:
+        """A page of the history, sorted and filtered here."""
+        with self._database.read() as connection:
+            return read_history(connection, query)
+
+    @property
+    def sessions(self) -> Sessions:
+        """Who is signed in."""
+        return Sessions(self._database)
+
+    @property
+    def audit(self) -> AuditLog:
+        """Who did what."""
+        return AuditLog(self._database)
 
     def last_completed(self, type: BackupType | None = None) -> Backup | None:  # noqa: A002 the word for it
         """The newest completed backup, with its tables, whose archive the store has; None when there is none."""

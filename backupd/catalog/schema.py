@@ -72,6 +72,33 @@ MIGRATIONS: tuple[str, ...] = (
         settled  INTEGER NOT NULL CHECK (settled IN (0, 1))
     ) WITHOUT ROWID;
     """,
+    # 3: who is signed in, links that sign somebody in once, and who did what.
+    """
+    CREATE TABLE sessions (
+        session_id TEXT PRIMARY KEY,  -- a hash: the token itself is only in the admin's browser
+        who        TEXT NOT NULL,
+        way        TEXT NOT NULL CHECK (way IN ('token', 'link', 'supabase')),
+        proof      TEXT NOT NULL,
+        address    TEXT NOT NULL,
+        created_at TEXT NOT NULL,
+        seen_at    TEXT NOT NULL,
+        checked_at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE login_links (
+        token_hash TEXT PRIMARY KEY,
+        expires_at TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE audit (
+        entry_id  INTEGER PRIMARY KEY AUTOINCREMENT,
+        at        TEXT NOT NULL,
+        who       TEXT NOT NULL,
+        what      TEXT NOT NULL,
+        address   TEXT NOT NULL,
+        outcome   TEXT NOT NULL CHECK (outcome IN ('done', 'refused')),
+        backup_id TEXT,
+        detail    TEXT
+    );
+    """,
 )
 
 
