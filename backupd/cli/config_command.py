@@ -12,7 +12,7 @@ from rich.text import Text
 from backupd.cli.columns import columns
 from backupd.cli.entrance import Entrance, json_option
 from backupd.cli.words import caution
-from backupd.config import OPTIONS, Option, example_toml
+from backupd.config import OPTIONS, AdminRule, Option, example_toml
 from backupd.config.options import WEEKDAYS, weekday_and_time
 
 
@@ -65,6 +65,8 @@ def _plain(option: Option, value: Any) -> Any:
     if option.parse is weekday_and_time:
         day, clock = value
         return f"{WEEKDAYS[day]} {clock:%H:%M}"
+    if isinstance(value, AdminRule):
+        return str(value)
     if isinstance(value, time):
         return f"{value:%H:%M}"
     return value

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from backupd.config.options import Option, Secret, project_url
+from backupd.config.options import AdminRule, Option, Secret, project_url
 from backupd.config.settings import OPTIONS, PROJECT_KEYS, PROJECT_URLS, ProjectSettings, ScheduleSettings
 from backupd.config.sources import Problems, find_file, local_zone, read_file, read_key, read_variables
 from backupd.errors import ConfigError
@@ -21,6 +21,7 @@ from backupd.errors import ConfigError
 __all__ = [
     "OPTIONS",
     "PROJECT_KEYS",
+    "AdminRule",
     "Config",
     "Option",
     "ProjectSettings",

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _HOST = re.compile(r"[A-Za-z0-9_.:-]+")
+_RULE = re.compile(r"(?P<place>[A-Za-z_]\w*)\.(?P<name>[A-Za-z_]\w*)\s*=\s*(?P<value>\S(?:.*\S)?)", re.ASCII)
+_LEAST_TOKEN_CHARACTERS = 16
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 Parse = Callable[[object], Any]
@@ -179,6 +181,49 @@ def address(value: object) -> tuple[str, int] | None:
         message = 'must be a host and a port such as "127.0.0.1:8787", or "off"'
         raise ValueError(message)
     return host.strip("[]"), int(port)
+
+
+def base_url(value: object) -> str:
+    """Where the pages are for whoever looks at them: scheme and host, perhaps a port."""
+    given = text(value).rstrip("/")
+    parts = urlsplit(given)
+    if parts.scheme not in ("http", "https") or not _HOST.fullmatch(parts.netloc) or parts.path or parts.query:
+        message = "must look like https://backups.example.org"
+        raise ValueError(message)
+    return given
+
+
+def admin_token(value: object) -> str:
+    """A text that nobody guesses."""
+    given = text(value)
+    if len(given) < _LEAST_TOKEN_CHARACTERS or not given.isascii() or not given.isprintable() or " " in given:
+        message = f"must be at least {_LEAST_TOKEN_CHARACTERS} plain characters without spaces: openssl rand -hex 24"
+        raise ValueError(message)
+    return given
+
+
+@dataclass(frozen=True, slots=True)
+class AdminRule:
+    """Which users of the project are admins: `place.name` has to be `value`.
+
+    `place` is `app_metadata`, or a table of the project that has a row for each user.
+    """
+
+    place: str
+    name: str
+    value: str
+
+    def __str__(self) -> str:
+        return f"{self.place}.{self.name} = {self.value}"
+
+
+def admin_rule(value: object) -> AdminRule:
+    """A rule such as `app_metadata.role = admin` or `profiles.is_admin = true`."""
+    found = _RULE.fullmatch(text(value))
+    if found is None:
+        message = 'must look like "app_metadata.role = admin" or "profiles.is_admin = true"'
+        raise ValueError(message)
+    return AdminRule(found["place"], found["name"], found["value"])
 
 
 def project_url(value: object) -> str:
