@@ -94,7 +94,17 @@ def due(timetable: Timetable, record: SlotRecord | None, now: datetime, policy: 
         return Due(slot_at, 1, Trigger.CATCH_UP if late else Trigger.SCHEDULE)
     if record.settled or record.attempts > policy.retries:
         return None
+    # With no attempt on record, one was begun and let go again: nothing has to be waited for.
     waited = now - record.tried_at
-    if timedelta(0) <= waited < policy.pause(record.attempts):
+    if record.attempts > 0 and timedelta(0) <= waited < policy.pause(record.attempts):
         return None
     return Due(record.slot_at, record.attempts + 1, Trigger.SCHEDULE)
+
+
+def next_attempt(timetable: Timetable, record: SlotRecord | None, now: datetime, policy: RetryPolicy) -> datetime:
+    """When the job is run next, as far as can be said now: a slot that failed is tried again before the next one."""
+    if due(timetable, record, now, policy) is not None:
+        return now
+    if record is None or record.settled or record.attempts > policy.retries:
+        return timetable.next(now)
+    return min(record.tried_at + policy.pause(record.attempts), timetable.next(now))

@@ -6,17 +6,20 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
 
+from backupd.catalog import Catalog
 from backupd.cli.building import build_notifier, retention_policy, stale_after
 from backupd.cli.entrance import Entrance
 from backupd.config import Config, ProjectSettings, Secret
-from backupd.daemon import DAILY_BACKUP, WEEKLY_CLEANUP, Daemon, Services, Surroundings
-from backupd.errors import ExitCode
-from backupd.log import make_logger
+from backupd.daemon import DAILY_BACKUP, WEEKLY_CLEANUP, Daemon, Services, Signals, Surroundings
+from backupd.errors import BackupdError, CatalogError, ConfigError, ExitCode
+from backupd.log import Logger, make_logger
 from backupd.metrics import Figures, Metrics
 from backupd.model import ShouldStop
 from backupd.notify import Origin
@@ -39,27 +42,37 @@ def run(entrance: Entrance) -> ExitCode:
       SIGHUP           read the configuration again
       SIGTERM, SIGINT  stop within one page, leaving nothing half-done
     """
-    parts = DaemonParts(entrance)
-    around = Surroundings(
-        entrance.state_directory,
-        entrance.clock,
-        parts.log,
-        ServiceManager(entrance.environ),
-        parts.metrics,
-        serve=parts.serve,
-    )
-    return Daemon(parts.build, around).run()
+    signals = Signals()
+    # From here on: a SIGUSR1 or SIGHUP that came earlier would end the process.
+    signals.hold()
+    try:
+        parts = DaemonParts(entrance)
+        around = Surroundings(
+            parts.state_directory,
+            entrance.clock,
+            ServiceManager(entrance.environ),
+            parts.metrics,
+            serve=parts.serve,
+            signals=signals,
+        )
+        return Daemon(parts, around).run()
+    except BackupdError as error:
+        # The door says it in plain words as well; this is for whoever searches the log.
+        make_logger(sys.stderr).critical("daemon.refused", error=entrance.clean(error.message), hint=error.hint)
+        raise
 
 
 class DaemonParts:
-    """Builds what the daemon works with; log, catalog, runner and traffic last from one reload to the next."""
+    """Builds what the daemon works with; catalog and traffic last from one reload to the next."""
 
     def __init__(self, entrance: Entrance) -> None:
         self._entrance = entrance
-        level = "debug" if entrance.debug else "info"
-        self.log = make_logger(sys.stderr, level=level, secrets=entrance.config.secrets)
-        self._runner = Runner(entrance.state_directory, entrance.catalog, clock=entrance.clock, log=self.log)
+        self.state_directory = entrance.state_directory
         self._traffic = Traffic()
+        self._file = entrance.catalog_file
+        self._catalog = entrance.catalog
+        self._identity = _identity(self._file)
+        self._services: Services | None = None
         self._view: View | None = None
         self.metrics = Metrics(self._figures)
 
@@ -76,46 +89,54 @@ class DaemonParts:
         pages = Pages(self._view, self.metrics, metrics_token=Secret(token) if token else None)
         listener = Listener(make_app(pages), Address(*address))
         listener.start()
-        self.log.info("listener.started", address=str(listener.address))
+        daemon.services.log.info("listener.started", address=str(listener.address))
         try:
             yield
         finally:
             listener.stop()
 
-    def _figures(self) -> Figures:
-        if self._view is None:
-            message = "nothing is served yet"
-            raise RuntimeError(message)
-        return self._view.figures()
-
-    def _sources(self, daemon: Daemon, config: Config) -> Sources:
-        return Sources(
-            catalog_file=self._entrance.catalog_file,
-            clock=self._entrance.clock,
-            log=self.log,
-            daemon=daemon.state,
-            store=lambda: daemon.services.store,
-            key_kind=lambda: daemon.services.key_kind,
-            stale_after=lambda: daemon.services.stale_after,
-            traffic=self._traffic,
-            count_catalog_error=self.metrics.catalog_errors.inc,
-            show_tables=config.section("web")["table_metrics"],
-        )
-
     def build(self) -> Services:
         """Read the configuration anew and build the parts of it. Raises ConfigError, KeyRefused and StoreError."""
         config = self._entrance.load_config()
+        if config.state_directory != self.state_directory:
+            raise ConfigError(
+                f"state.directory changed to {config.state_directory}, and a running daemon cannot move",
+                hint="Restart it: systemctl restart backupd",
+            )
+        log = self._logger(config)
         for warning in config.warnings:
-            self.log.warning("config.doubtful", warning=warning)
+            log.warning("config.doubtful", warning=warning)
+        self._services = self._build(config, log)
+        return self._services
+
+    def catalog_is_replaced(self) -> bool:
+        """Whether the catalog's file is not the one that was opened any more."""
+        return _identity(self._file) != self._identity
+
+    def with_new_catalog(self) -> Services:
+        """The same services over the catalog that is there now, made if there is none. Raises CatalogError."""
+        if self._services is None:
+            raise CatalogError("nothing has been built yet")
+        identity = _identity(self._file)
+        catalog = Catalog.open(self._file)
+        self._catalog, before = self._entrance.closing.enter_context(catalog), self._catalog
+        self._identity = identity or _identity(self._file)
+        before.close()
+        runner = self._runner(self._services.log)
+        self._services = replace(self._services, catalog=catalog, runner=runner)
+        return self._services
+
+    def _build(self, config: Config, log: Logger) -> Services:
         project = config.project()
         schedule = config.schedule()
         cleanup_day, cleanup_at = schedule.weekly_cleanup
         return Services(
-            catalog=self._entrance.catalog,
+            log=log,
+            catalog=self._catalog,
             store=open_store(config.store_url),
-            runner=self._runner,
+            runner=self._runner(log),
             key_kind=require_full_sight(project.key.reveal()),
-            open_project=partial(self._open_project, project),
+            open_project=partial(self._open_project, project, log),
             platform=project.platform,
             origin=Origin(project.platform, urlsplit(project.url).netloc, platform.node()),
             notifier=build_notifier(config, self._entrance.environ),
@@ -131,5 +152,42 @@ class DaemonParts:
             stall_seconds=schedule.stall_minutes * 60.0,
         )
 
-    def _open_project(self, settings: ProjectSettings, should_stop: ShouldStop) -> Project:
-        return Project(settings, log=self.log, should_stop=should_stop, traffic=self._traffic)
+    def _figures(self) -> Figures:
+        if self._view is None:
+            message = "nothing is served yet"
+            raise RuntimeError(message)
+        return self._view.figures()
+
+    def _sources(self, daemon: Daemon, config: Config) -> Sources:
+        return Sources(
+            catalog_file=self._file,
+            clock=self._entrance.clock,
+            log=daemon.services.log,
+            daemon=daemon.state,
+            store=lambda: daemon.services.store,
+            key_kind=lambda: daemon.services.key_kind,
+            stale_after=lambda: daemon.services.stale_after,
+            traffic=self._traffic,
+            count_catalog_error=self.metrics.catalog_errors.inc,
+            show_tables=config.section("web")["table_metrics"],
+        )
+
+    def _logger(self, config: Config) -> Logger:
+        """A reload may bring new secrets, which must not be shown either."""
+        level = "debug" if self._entrance.debug else "info"
+        return make_logger(sys.stderr, level=level, secrets=config.secrets)
+
+    def _runner(self, log: Logger) -> Runner:
+        return Runner(self.state_directory, self._catalog, clock=self._entrance.clock, log=log)
+
+    def _open_project(self, settings: ProjectSettings, log: Logger, should_stop: ShouldStop) -> Project:
+        return Project(settings, log=log, should_stop=should_stop, traffic=self._traffic)
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Which file this is; None when there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

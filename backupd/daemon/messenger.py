@@ -15,10 +15,10 @@ Delivery = Callable[[], tuple[DeliveryFailure, ...]]
 
 
 class Messenger:
-    """Sends one thing after the other, in a thread of its own. `failures` counts what did not arrive."""
+    """Sends one thing after the other, in a thread of its own. `count_failure` is told of each that did not arrive."""
 
-    def __init__(self) -> None:
-        self.failures = 0
+    def __init__(self, count_failure: Callable[[], None]) -> None:
+        self._count_failure = count_failure
         self._changed = threading.Condition()
         self._waiting: deque[tuple[Delivery, Logger]] = deque()
         self._busy = False
@@ -61,4 +61,4 @@ class Messenger:
             failures = (DeliveryFailure("notify", as_failure(error).message),)
         for failure in failures:
             log.warning("notification.failed", target=failure.target, reason=failure.reason)
-        self.failures += len(failures)
+            self._count_failure()

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from backupd.backup import BackupRequest, Witness, run_backup
-from backupd.cleanup import run_cleanup
+from backupd.cleanup import CleanupReport, run_cleanup
+from backupd.daemon.messenger import Messenger
 from backupd.daemon.services import Services
-from backupd.daemon.worker import Guard
+from backupd.daemon.worker import Guard, nothing
 from backupd.errors import BackupdError, Interrupted, RunLocked
-from backupd.log import Logger
 from backupd.metrics import Metrics
-from backupd.model import Backup, BackupType, Clock, Status, Trigger
-from backupd.notify import DeliveryFailure, Event, Failure, failed, partial, recovered, stale
-from backupd.rescan import run_rescan
+from backupd.model import Backup, BackupType, Clock, Run, Status, Trigger
+from backupd.notify import DeliveryFailure, Event, Failure, failed, recovered, stale
+from backupd.notify import partial as lacking
+from backupd.rescan import RescanReport, run_rescan
 
 Result = TypeVar("Result")
 
+_RECENT_RUNS = 20
+
 
 class Outcome(StrEnum):
-    """How an operation ended, for whoever planned it."""
+    """How an operation ended, for whoever planned it. `interrupted`: because the daemon stops."""
 
     SUCCESS = "success"
     FAILURE = "failure"
-    POSTPONED = "postponed"
+    INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Before:
-    """How things stood before a backup: whether the last one went wrong, and when one last went right."""
+    """How things stood before a backup: whether people know of trouble, and when one last went right."""
 
     trouble: bool
     last_success_at: datetime | None
@@ -41,88 +46,112 @@ class _Before:
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """The operations of the daemon, over one set of services. None of them raises for what went wrong in the run."""
+    """The operations of the daemon, over one set of services.
+
+    Each raises RunLocked while another process holds the lock, with nothing done; none raises for what went wrong in
+    the run. `begun` is called when the lock is held and the run begins. `last_success_at` is what is said of the last
+    success when the catalog cannot be asked, `stale_told` whether people were told that there has been none for long.
+    """
 
     services: Services
     clock: Clock
-    log: Logger
+    messenger: Messenger
     metrics: Metrics
+    last_success_at: datetime | None = None
+    stale_told: bool = False
 
-    def back_up(self, request: BackupRequest, guard: Guard) -> Outcome:
+    def back_up(self, request: BackupRequest, guard: Guard, begun: Callable[[], None] = nothing) -> Outcome:
         """Take a backup; tell the dead-man switch of automatic ones, and people of what is worth a message."""
-        services = self.services
-        automatic = request.type is BackupType.AUTOMATIC
-        before = self._before()
-        if automatic:
-            self._delivered(services.notifier.ping_started(request.backup_id))
         started_at = self.clock()
+        before = _Before(self.stale_told, self.last_success_at)
+        work = partial(self._take, request, guard, before, begun)
         try:
-            backup = self._run("backup", request.trigger, guard, lambda work: self._take(request, guard, work), request)
-        except RunLocked as error:
-            self.log.warning("backup.postponed", error=error.message)
-            return Outcome.POSTPONED
+            backup = self._run("backup", request.trigger, guard, work, request.backup_id)
+        except RunLocked:
+            raise
         except Interrupted:
-            return Outcome.FAILURE
+            return Outcome.INTERRUPTED
         except BackupdError as error:
             failure = Failure(request.type, started_at, error, before.last_success_at, request.backup_id)
-            self._tell(failed(services.origin, failure, self.clock()))
-            if automatic:
-                self._delivered(services.notifier.ping_failed(request.backup_id, error.message))
+            self._tell_of_failure(failure, request)
             return Outcome.FAILURE
         self._tell_of(backup, before)
         return Outcome.SUCCESS if backup.status is Status.COMPLETED else Outcome.FAILURE
 
-    def clean_up(self, trigger: Trigger, guard: Guard) -> Outcome:
+    def clean_up(self, trigger: Trigger, guard: Guard, begun: Callable[[], None] = nothing) -> Outcome:
         """Remove what has expired."""
-        services = self.services
-        try:
-            report = self._run(
-                "cleanup",
-                trigger,
-                guard,
-                lambda _: run_cleanup(
-                    services.store, services.catalog, services.policy, clock=self.clock, should_stop=guard.should_stop
-                ),
-            )
-        except RunLocked as error:
-            self.log.warning("cleanup.postponed", error=error.message)
-            return Outcome.POSTPONED
-        except BackupdError:
-            return Outcome.FAILURE
-        self.metrics.retention_deleted.inc(len(report.deleted))
-        self.metrics.retention_refused.inc(len(report.refused))
-        self.log.info("cleanup.completed", deleted=len(report.deleted), refused=len(report.refused))
-        return Outcome.SUCCESS
+
+        def work(_: Path) -> CleanupReport:
+            begun()
+            return self._clean_up(guard)
+
+        return self._ended("cleanup", trigger, guard, work)
 
     def reconcile(self, guard: Guard) -> Outcome:
         """Make the catalog agree with the store, and clear away what a dead process left behind."""
-        services = self.services
-        try:
-            report = self._run(
-                "rescan",
-                Trigger.SCHEDULE,
-                guard,
-                lambda _: run_rescan(services.store, services.catalog, clock=self.clock, should_stop=guard.should_stop),
-            )
-        except RunLocked as error:
-            self.log.warning("rescan.postponed", error=error.message)
-            return Outcome.POSTPONED
-        except BackupdError:
-            return Outcome.FAILURE
-        self.log.info("rescan.completed", adopted=len(report.adopted), missing=len(report.missing))
-        return Outcome.SUCCESS
+        return self._ended("rescan", Trigger.SCHEDULE, guard, lambda _: self._rescan(guard))
 
-    def tell_stale(self) -> None:
+    def tell_stale(self, last_success_at: datetime | None) -> None:
         """Tell people that no backup has succeeded for too long."""
-        last = self.services.catalog.last_completed()
-        event = stale(self.services.origin, last.created_at if last else None, self.services.stale_after, self.clock())
-        self._tell(event)
-
-    def _take(self, request: BackupRequest, guard: Guard, work_directory: Path) -> Backup:
         services = self.services
+        self._tell(stale(services.origin, last_success_at, services.stale_after, self.clock()))
+
+    def _take(
+        self, request: BackupRequest, guard: Guard, before: _Before, begun: Callable[[], None], work_directory: Path
+    ) -> Backup:
+        services = self.services
+        begun()
+        if request.type is BackupType.AUTOMATIC:
+            self._deliver(partial(services.notifier.ping_started, request.backup_id))
+        self._look_back(request, before)
+        self._rescan(guard)
         witness = Witness(self.clock, guard.on_progress, guard.should_stop)
         with services.open_project(guard.should_stop) as project:
             return run_backup(project, services.store, services.catalog, request, work_directory, witness)
+
+    def _look_back(self, request: BackupRequest, before: _Before) -> None:
+        """See how the backup before this one ended; one that was interrupted was no trouble, and nobody was told."""
+        catalog = self.services.catalog
+        last = catalog.last_completed()
+        before.last_success_at = last.created_at if last else None
+        ended = (run for run in catalog.runs(operation="backup", limit=_RECENT_RUNS) if _tells(run, request))
+        newest = next(ended, None)
+        before.trouble = before.trouble or (newest is not None and newest.status is not Status.COMPLETED)
+
+    def _rescan(self, guard: Guard) -> RescanReport:
+        services = self.services
+        stop = guard.should_stop_between_steps
+        report = run_rescan(services.store, services.catalog, clock=self.clock, should_stop=stop)
+        if report.adopted or report.found:
+            services.log.info("rescan.adopted", adopted=len(report.adopted), found=len(report.found))
+        if report.mismatches:
+            problems = [str(problem) for problem in report.problems]
+            services.log.warning("rescan.mismatched", missing=list(report.missing), problems=problems)
+        return report
+
+    def _clean_up(self, guard: Guard) -> CleanupReport:
+        services = self.services
+        stop = guard.should_stop_between_steps
+        report = run_cleanup(services.store, services.catalog, services.policy, clock=self.clock, should_stop=stop)
+        self.metrics.retention_deleted.inc(len(report.deleted))
+        self.metrics.retention_refused.inc(len(report.refused))
+        for refusal in report.refused:
+            services.log.warning("cleanup.refused", backup_id=refusal.backup.backup_id, reason=refusal.reason)
+        if report.stopped:
+            raise Interrupted(f"interrupted after {len(report.deleted)} deletions; the next cleanup goes on")
+        services.log.info("cleanup.completed", deleted=len(report.deleted), freed_bytes=report.freed_bytes)
+        return report
+
+    def _ended(self, operation: str, trigger: Trigger, guard: Guard, work: Callable[[Path], object]) -> Outcome:
+        try:
+            self._run(operation, trigger, guard, work)
+        except RunLocked:
+            raise
+        except Interrupted:
+            return Outcome.INTERRUPTED
+        except BackupdError:
+            return Outcome.FAILURE
+        return Outcome.SUCCESS
 
     def _run(
         self,
@@ -130,11 +159,13 @@ class Operations:
         trigger: Trigger,
         guard: Guard,
         work: Callable[[Path], Result],
-        request: BackupRequest | None = None,
+        backup_id: str | None = None,
     ) -> Result:
         """Run under the lock. A run that the guard ended fails for the guard's reason, not as interrupted."""
+        began, log = threading.Event(), self.services.log
 
         def guarded(work_directory: Path) -> Result:
+            began.set()
             try:
                 return work(work_directory)
             except Interrupted as error:
@@ -144,33 +175,44 @@ class Operations:
                     f"the {operation} was stopped: {guard.reason}", hint="`backupd check` looks at the project."
                 ) from error
 
-        return self.services.runner.run(operation, trigger, guarded, backup_id=request.backup_id if request else None)
+        try:
+            return self.services.runner.run(operation, trigger, guarded, backup_id=backup_id)
+        except BackupdError as error:
+            if not began.is_set() and not isinstance(error, RunLocked):
+                # The runner logs and records what goes wrong in a run; this one never came to be.
+                log.error("run.refused", operation=operation, error=error.message, hint=error.hint)  # noqa: TRY400 - no bug
+            raise
 
-    def _before(self) -> _Before:
-        catalog = self.services.catalog
-        ended = [backup for backup in catalog.backups(limit=2) if backup.status is not Status.IN_PROGRESS]
-        last = catalog.last_completed()
-        trouble = bool(ended) and ended[0].status is not Status.COMPLETED
-        return _Before(trouble=trouble, last_success_at=last.created_at if last else None)
+    def _tell_of_failure(self, failure: Failure, request: BackupRequest) -> None:
+        notifier = self.services.notifier
+        self._tell(failed(self.services.origin, failure, self.clock()))
+        if request.type is BackupType.AUTOMATIC:
+            self._deliver(partial(notifier.ping_failed, request.backup_id, failure.error.message))
 
     def _tell_of(self, backup: Backup, before: _Before) -> None:
         """Tell of a backup that was published: recovered, partial, or simply done."""
         services = self.services
         complete = backup.status is Status.COMPLETED
+        facts = {"rows": backup.total_rows, "size_bytes": backup.size_bytes, "archive": backup.archive}
+        services.log.info("backup.published", backup_id=backup.backup_id, status=str(backup.status), **facts)
         if not complete:
-            self._tell(partial(services.origin, backup, before.last_success_at, self.clock()))
+            self._tell(lacking(services.origin, backup, before.last_success_at, self.clock()))
         elif before.trouble:
             self._tell(recovered(services.origin, backup, before.last_success_at))
         if backup.type is BackupType.AUTOMATIC:
             words = f"{backup.status}: {backup.total_rows:,} rows, {backup.size_bytes:,} bytes"
             ping = services.notifier.ping_succeeded if complete else services.notifier.ping_failed
-            self._delivered(ping(backup.backup_id, words))
+            self._deliver(partial(ping, backup.backup_id, words))
 
     def _tell(self, event: Event) -> None:
-        self._delivered(self.services.notifier.notify(event))
+        self._deliver(partial(self.services.notifier.notify, event))
 
-    def _delivered(self, failures: tuple[DeliveryFailure, ...]) -> None:
-        """Count and log what could not be delivered. It never touches the run it tells of."""
-        for failure in failures:
-            self.log.warning("notification.failed", target=failure.target, reason=failure.reason)
-        self.metrics.notification_failures.inc(len(failures))
+    def _deliver(self, delivery: Callable[[], tuple[DeliveryFailure, ...]]) -> None:
+        """Have it delivered beside the runs: it never touches the one it tells of."""
+        self.messenger.send(delivery, self.services.log)
+
+
+def _tells(run: Run, request: BackupRequest) -> bool:
+    """Whether the run says how backups stand: it has ended by itself, and is not the one that just begins."""
+    interrupted = run.status is Status.FAILED and (run.error or "").startswith("interrupted")
+    return run.backup_id != request.backup_id and run.status is not Status.IN_PROGRESS and not interrupted

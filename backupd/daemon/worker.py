@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from backupd.model import Progress, Trigger
@@ -32,6 +32,7 @@ class Guard:
         self._moved_at = monotonic()
         self._deadline_seconds = deadline_seconds
         self._asked = threading.Event()
+        self._tables: dict[str, Progress] = {}
         self.latest: Progress | None = None
         self.reason: str | None = None
 
@@ -39,6 +40,10 @@ class Guard:
         """Take note that the run moves."""
         self._moved_at = self._monotonic()
         self.latest = progress
+        if progress.stage == "reading" and progress.table is not None:
+            before = self._tables.get(progress.table)
+            expected = progress.expected_rows or (before.expected_rows if before else None)
+            self._tables[progress.table] = replace(progress, expected_rows=expected)
 
     def ask_to_stop(self) -> None:
         """Ask the run to stop at the next page."""
@@ -58,6 +63,13 @@ class Guard:
         """The same, for a run whose only progress is that it asks this between two steps."""
         self._moved_at = self._monotonic()
         return self.should_stop()
+
+    @property
+    def progress_ratio(self) -> float | None:
+        """How much of the rows that are known to come has been read; None before any are known."""
+        tables = list(self._tables.values())
+        expected = sum(one.expected_rows or one.rows for one in tables)
+        return min(1.0, sum(one.rows for one in tables) / expected) if expected else None
 
     @property
     def is_hung(self) -> bool:
@@ -107,18 +119,16 @@ class Worker:
         """What is being done now."""
         return self._task
 
-    def start(self, task: Task) -> Task | None:
-        """Begin a task. Gives the one that is under way instead when there is one; `task` is then not begun."""
+    def start(self, task: Task) -> bool:
+        """Begin a task; False when another is under way, or when no more are taken."""
         with self._lock:
             if self._task is not None or self._closed:
-                return self._task or task
-            self._task = task
+                return False
             # A daemon thread: one that hangs must not keep a process alive whose loop is over.
-            self._thread = threading.Thread(
-                target=self._run, args=(task,), name=f"worker-{task.operation}", daemon=True
-            )
-            self._thread.start()
-            return None
+            thread = threading.Thread(target=self._run, args=(task,), name=f"worker-{task.operation}", daemon=True)
+            thread.start()
+            self._task, self._thread = task, thread
+            return True
 
     def close(self, seconds: float) -> bool:
         """Take no more tasks, ask the one under way to stop, and wait for it. False when it did not stop in time."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from io import StringIO
 from pathlib import Path
@@ -42,7 +42,9 @@ class Life:
 
     def start(self) -> None:
         """Start the process anew: all that `schedule` knew is gone."""
-        self.planner = Planner(self.catalog, self.begin, clock=utc_now, log=make_logger(StringIO()))
+        self.planner = Planner(
+            self.catalog, self.begin, is_free=lambda: not self.busy, clock=utc_now, log=make_logger(StringIO())
+        )
         self.register()
 
     def register(self) -> None:
@@ -55,8 +57,6 @@ class Life:
 
     def begin(self, job: str, slot: Due) -> bool:
         """Run a slot at once; the next `fails` of them fail."""
-        if self.busy:
-            return False
         self.planner.began(job, slot)
         self.ran.append((job, slot))
         self.planner.ended(job, slot, success=self.fails == 0)
@@ -188,13 +188,13 @@ def test_planner_with_a_busy_worker_keeps_the_slot(catalog: Catalog) -> None:
     assert ("daily_backup", Due(datetime(2026, 11, 22, 2, tzinfo=UTC), 1, Trigger.CATCH_UP)) in life.ran
 
 
-def test_planner_postponed_slot_is_due_again_at_once(catalog: Catalog) -> None:
-    """Another process held the lock: that was no attempt, and needs no pause."""
+def test_planner_slot_let_go_is_due_again_at_once(catalog: Catalog) -> None:
+    """The daemon was told to stop in the middle: that was no attempt, and needs no pause."""
     with time_machine.travel(datetime(2026, 11, 22, 2, 0, 1, tzinfo=UTC), tick=False):
         life = Life(catalog, "UTC")
         slot = Due(datetime(2026, 11, 22, 2, tzinfo=UTC), 1, Trigger.SCHEDULE)
         life.planner.began("daily_backup", slot)
-        life.planner.postponed("daily_backup", slot)
+        life.planner.let_go("daily_backup", slot)
         life.tick()
     assert ("daily_backup", slot) in life.ran
 
@@ -211,11 +211,94 @@ def test_planner_told_not_to_catch_up_waits_for_the_night(catalog: Catalog) -> N
     assert life.days("daily_backup") == [date(2026, 11, 23)]
 
 
-def test_planner_with_an_unreadable_catalog_does_not_raise_into_schedule(catalog: Catalog) -> None:
-    """`schedule` would fire a job that raises at every tick, and no other."""
-    lines = StringIO()
-    planner = Planner(catalog, lambda *_: True, clock=utc_now, log=make_logger(lines))
+def broken(catalog: Catalog, start: Callable[[str, Due], bool], lines: StringIO) -> Planner:
+    """A planner that has seen its catalog in order, and whose catalog then breaks."""
+    planner = Planner(catalog, start, is_free=lambda: True, clock=utc_now, log=make_logger(lines))
     planner.register({"daily_backup": Timetable(time(2), ZoneInfo("UTC"))}, RetryPolicy())
     catalog.close()
-    planner.look()
-    assert "slot.unknown" in lines.getvalue()
+    return planner
+
+
+def test_planner_with_a_broken_catalog_still_begins_the_night(catalog: Catalog) -> None:
+    """A catalog that cannot be read silences no night: the run begins, and fails for everybody to see."""
+    begun: list[Due] = []
+
+    def start(job: str, slot: Due) -> bool:
+        begun.append(slot)
+        return True
+
+    with time_machine.travel(datetime(2026, 11, 22, 2, 0, 1, tzinfo=UTC), tick=False):
+        planner = broken(catalog, start, StringIO())
+        planner.look()
+    assert begun == [Due(datetime(2026, 11, 22, 2, tzinfo=UTC), 1, Trigger.SCHEDULE)]
+
+
+def test_planner_with_a_broken_catalog_tries_again_after_a_pause_only(catalog: Catalog) -> None:
+    """What cannot be written is kept in memory: four attempts in an hour, not one at every tick."""
+    begun: list[str] = []
+
+    def start(job: str, slot: Due) -> bool:
+        begun.append(f"{utc_now():%H:%M}")
+        planner.began(job, slot)
+        planner.ended(job, slot, success=False)
+        return True
+
+    with time_machine.travel(datetime(2026, 11, 22, 2, tzinfo=UTC), tick=False) as clock:
+        planner = broken(catalog, start, StringIO())
+        for _ in range(180):
+            planner.look()
+            clock.shift(timedelta(minutes=1))
+    assert begun == ["02:00", "02:05", "02:20", "03:05"]
+
+
+def test_planner_with_a_broken_catalog_says_so_once(catalog: Catalog) -> None:
+    """The log is not filled at every tick."""
+    lines = StringIO()
+    with time_machine.travel(datetime(2026, 11, 22, 2, tzinfo=UTC), tick=False):
+        planner = broken(catalog, lambda *_: False, lines)
+        for _ in range(5):
+            planner.look()
+    assert lines.getvalue().count("slot.unread") == 1
+
+
+def test_planner_saves_later_what_the_catalog_could_not_take(catalog: Catalog, tmp_path: Path) -> None:
+    """When there is space again the catalog learns of the night that was run meanwhile."""
+    with time_machine.travel(datetime(2026, 11, 22, 2, tzinfo=UTC), tick=False):
+        planner = broken(catalog, lambda *_: False, StringIO())
+        slot = Due(datetime(2026, 11, 22, 2, tzinfo=UTC), 1, Trigger.SCHEDULE)
+        planner.ended("daily_backup", slot, success=True)
+        with Catalog.open(tmp_path / "catalog.sqlite") as mended:
+            planner.use(mended, make_logger(StringIO()))
+            planner.look()
+            record = mended.slot("daily_backup")
+    assert record is not None
+    assert record.settled
+
+
+def test_planner_says_when_a_failed_night_is_tried_again(catalog: Catalog) -> None:
+    """The next run is the retry, not the night after."""
+    with time_machine.travel(datetime(2026, 11, 22, 2, 0, 1, tzinfo=UTC), tick=False):
+        life = Life(catalog, "UTC")
+        life.fails = 1
+        life.tick()
+        assert life.planner.next_runs()["daily_backup"] == datetime(2026, 11, 22, 2, 5, 1, tzinfo=UTC)
+
+
+def test_planner_says_during_a_run_when_the_next_night_is(catalog: Catalog) -> None:
+    """While an attempt is under way the next run is tomorrow's, not its retry."""
+    with time_machine.travel(datetime(2026, 11, 22, 2, 0, 1, tzinfo=UTC), tick=False):
+        life = Life(catalog, "UTC")
+        life.planner.began("daily_backup", Due(datetime(2026, 11, 22, 2, tzinfo=UTC), 1, Trigger.SCHEDULE))
+        assert life.planner.next_runs()["daily_backup"] == datetime(2026, 11, 23, 2, tzinfo=UTC)
+
+
+def test_planner_told_not_to_catch_up_still_retries(catalog: Catalog) -> None:
+    """A night that failed was not missed: schedule.catch_up has no say in it."""
+    with time_machine.travel(datetime(2026, 11, 22, 2, 0, 1, tzinfo=UTC), tick=False) as clock:
+        life = Life(catalog, "UTC")
+        life.fails = 1
+        life.tick()
+        clock.shift(timedelta(minutes=10))
+        life.planner.skip_missed()
+        life.tick()
+    assert [slot.attempt for job, slot in life.ran if job == "daily_backup"] == [1, 2]
