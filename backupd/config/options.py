@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, time
 from typing import Any
@@ -73,10 +74,14 @@ class Option:
             value: object = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
             value = [part.strip() for part in text.split(",") if part.strip()]
+        others: tuple[object, ...] = (text,) if isinstance(value, list) else ([value], text)
         try:
             return self.parse(value)
         except ValueError:
-            return self.parse([value] if isinstance(value, str) else text)
+            for other in others:
+                with suppress(ValueError):
+                    return self.parse(other)
+            raise
 
 
 def text(value: object) -> str:
