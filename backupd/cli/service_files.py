@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +21,14 @@ _SHIPPED_EXECUTABLE = "/opt/backupd/bin/backupd"
 _SHIPPED_STORE = "/srv/backupd"
 _PLAIN_PATH = re.compile(r"/[\w./+-]+", re.ASCII)
 _PLAIN_NAME = re.compile(r"[a-z0-9][\w.-]*", re.ASCII | re.IGNORECASE)
-_HIDDEN = {
+HIDDEN = {
     "/home": "in a home directory, which the service cannot see",
     "/root": "in a home directory, which the service cannot see",
     "/run/user": "in a home directory, which the service cannot see",
     "/tmp": "among temporary files, which the service cannot see",  # noqa: S108 - to refuse it
     "/var/tmp": "among temporary files, which the service cannot see",  # noqa: S108 - to refuse it
 }
+"""Where `ProtectHome=` and `PrivateTmp=` let nothing be seen."""
 _ETC = Path("/etc")
 _PUBLIC_FILE, _PUBLIC_DIRECTORY, _PRIVATE_DIRECTORY = 0o644, 0o755, 0o700
 
@@ -141,14 +142,13 @@ def shipped(name: str) -> str:
     return (directory / name).read_text(encoding="utf-8")
 
 
-def unreachable(paths: tuple[Path, ...]) -> Iterator[str]:
+def unreachable(paths: tuple[Path, ...], hidden: Mapping[str, str] = HIDDEN) -> Iterator[str]:
     """Say of each path that the service could not use, why: where it is, or the mode of a directory above it."""
     for path in dict.fromkeys(place for given in paths for place in (given, given.resolve())):
-        reason = next((words for place, words in _HIDDEN.items() if path.is_relative_to(place)), None)
-        closed = next((place for place in (path, *path.parents) if not _is_open(place)), None)
+        reason = next((words for place, words in hidden.items() if path.is_relative_to(place)), None)
         if reason is not None:
             yield f"{path} is {reason}"
-        elif closed is not None:
+        elif (closed := next((place for place in (path, *path.parents) if not _is_open(place)), None)) is not None:
             yield f"{path} cannot be used by the service: others may not enter {closed}"
 
 
