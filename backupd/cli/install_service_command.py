@@ -39,9 +39,10 @@ def install_service(
     Shows every file it will write and every command it will run, asks, and then does it. The project's key is never
     asked for: at the end it says where to put it.
     """
-    wanted = Wanted(find_executable(), instance, Path(store) if store else None)
-    plan = plan_service(wanted, store_exists=store is not None and below(Path(root), Path(store)).exists())
     target = Path(root).absolute()
+    wanted = Wanted(find_executable(), instance, Path(store) if store else None)
+    store_exists = wanted.store is not None and below(target, wanted.store).exists()
+    plan = plan_service(wanted, store_exists=store_exists)
     _show(entrance, plan, target)
     problems = [] if target != _MACHINE else list(_obstacles())
     if dry_run:
@@ -58,6 +59,8 @@ def install_service(
     if target == _MACHINE:
         _run(plan)
     _show_next(entrance, wanted)
+    if store_exists:
+        entrance.console.print(caution(f"{store} was there before: see to it that the user backupd may write to it."))
     return ExitCode.OK
 
 
