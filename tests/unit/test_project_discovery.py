@@ -20,8 +20,8 @@ from tests.support.proxy import FaultProxy, path
 UNKNOWN = answer(404, body='{"code":"PGRST205","message":"Could not find the table"}')
 UNGRANTED = answer(403, body='{"code":"42501","message":"permission denied for table x"}')
 READABLE = answer(200, body="[]")
-GET_ONLY = {"get": {}}
-WRITABLE = {"get": {}, "post": {}, "patch": {}, "delete": {}}
+GET_ONLY: dict[str, dict[str, str]] = {"get": {}}
+WRITABLE: dict[str, dict[str, str]] = {"get": {}, "post": {}, "patch": {}, "delete": {}}
 
 
 @pytest.fixture
