@@ -36,7 +36,7 @@ class ProgressDisplay:
         self._spinner = Spinner("dots")
         self._live = Live(
             console=console,
-            get_renderable=self._render,
+            get_renderable=self.line,
             refresh_per_second=_REFRESHES_PER_SECOND,
             transient=True,
         )
@@ -89,7 +89,8 @@ class ProgressDisplay:
             line.append(f"  {status}: {progress.message}", style=colour)
         return line
 
-    def _render(self) -> Text:
+    def line(self) -> Text:
+        """The line that moves, as it is at this moment."""
         with self._lock:
             now, began = self._now, self._began
         spinner = self._spinner.render(self._console.get_time())
