@@ -68,9 +68,7 @@ class TableWriter:
         self._member.close()
 
     def _write_batch(self, rows: Sequence[bytes | memoryview]) -> None:
-        text = SEPARATOR.join(rows)
-        if text.count(b"\n") != len(rows) - 1 or b"\r" in text:
-            text = SEPARATOR.join(bytes(row).translate(_BREAKS_TO_SPACES) for row in rows)
+        text = SEPARATOR.join(rows if _on_one_line(rows) else (bytes(row).translate(_BREAKS_TO_SPACES) for row in rows))
         if self.rows:
             self._put(SEPARATOR)
         self._put(text)
@@ -85,6 +83,12 @@ class TableWriter:
         view = memoryview(data)
         for start in range(0, len(data), _SLICE_BYTES):
             self._member.write(view[start : start + _SLICE_BYTES])
+
+
+def _on_one_line(rows: Sequence[bytes | memoryview]) -> bool:
+    """Joining and searching is several times faster than counting the separators afterwards."""
+    text = b"".join(rows)
+    return b"\n" not in text and b"\r" not in text
 
 
 class ArchiveWriter:
