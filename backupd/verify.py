@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import BinaryIO, NoReturn, cast
 
 import msgspec
 
 from backupd.archive.checksum import ChecksummedFile
+from backupd.archive.manifest import MANIFEST_LIMIT_BYTES, SIDECAR_SUFFIX, sidecar_from_json
 from backupd.archive.reader import ArchiveReader
 from backupd.archive.rows import SEPARATOR, row_blocks
 from backupd.archive.writer import MANIFEST_MEMBER
+from backupd.catalog import Catalog
 from backupd.errors import ArchiveError, Interrupted
 from backupd.model import (
     ArchivedTable,
+    Backup,
+    Clock,
     Manifest,
     OnProgress,
     Progress,
@@ -25,6 +29,7 @@ from backupd.model import (
     ignore_progress,
     never_stop,
 )
+from backupd.store import Store
 
 
 class _AnyObject(msgspec.Struct, gc=False):
@@ -84,6 +89,54 @@ def verify_archive(
         verification.compare(sidecar, manifest, watched)
     backup_id = manifest.backup_id if manifest else sidecar.manifest.backup_id if sidecar else None
     return verification.report(backup_id)
+
+
+def verify_stored(
+    store: Store,
+    catalog: Catalog,
+    backup: Backup,
+    *,
+    clock: Clock,
+    on_progress: OnProgress = ignore_progress,
+    should_stop: ShouldStop = never_stop,
+) -> VerifyReport:
+    """Read a backup's archive back from the store, and note in the catalog that it was found right, or no longer is.
+
+    Compares the archive with its manifest and its sidecar, and both with what the catalog says was put there; a
+    missing archive is a problem like any other. Raises StoreError, CatalogError, Interrupted, and ArchiveError for a
+    backup that never had an archive.
+    """
+    if backup.archive is None:
+        raise ArchiveError(f"backup {backup.backup_id[:8]} is {backup.status}: no archive was published")
+    if store.size(backup.archive) is None:
+        report = VerifyReport(backup.backup_id, (Problem("archive", "is missing from the store"),))
+    else:
+        sidecar, unreadable = _stored_sidecar(store, backup.archive)
+        with store.open(backup.archive) as file:
+            report = verify_archive(file, sidecar=sidecar, on_progress=on_progress, should_stop=should_stop)
+        report = replace(report, problems=(*report.problems, *unreadable, *_unlike(backup, report, sidecar)))
+    catalog.set_verified(backup.backup_id, clock() if report.ok else None)
+    return report
+
+
+def _stored_sidecar(store: Store, archive: str) -> tuple[Sidecar | None, tuple[Problem, ...]]:
+    """The sidecar, or what is wrong with it; neither where there is none."""
+    name = archive + SIDECAR_SUFFIX
+    if store.size(name) is None:
+        return None, ()
+    with store.open(name) as file:
+        try:
+            return sidecar_from_json(file.read(MANIFEST_LIMIT_BYTES + 1), member="sidecar"), ()
+        except ArchiveError as error:
+            return None, (Problem("sidecar", _without_subject(error, "sidecar")),)
+
+
+def _unlike(backup: Backup, report: VerifyReport, sidecar: Sidecar | None) -> Iterator[Problem]:
+    """Whether this is another archive than the one that was put there."""
+    if report.backup_id not in (None, backup.backup_id):
+        yield Problem("archive", f"is that of another backup, {report.backup_id}")
+    elif sidecar is not None and sidecar.sha256 != backup.sha256:
+        yield Problem("sidecar", "is of another archive than the one that was put there")
 
 
 class _Verification:

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import click
 from rich.text import Text
 
-from backupd.archive.manifest import MANIFEST_LIMIT_BYTES, SIDECAR_SUFFIX, sidecar_from_json
 from backupd.cli.documents import verify_document
 from backupd.cli.entrance import Entrance, json_option
 from backupd.cli.progress import ProgressDisplay
 from backupd.cli.terminal import Terminal
 from backupd.cli.words import plural, size
-from backupd.errors import ArchiveError, BackupNotFound, ExitCode, StoreError
-from backupd.model import Backup, Sidecar, Trigger
+from backupd.errors import BackupNotFound, ExitCode, StoreError
+from backupd.model import Backup, Trigger
 from backupd.rescan import RescanReport, run_rescan
-from backupd.verify import Problem, VerifyReport, verify_archive
+from backupd.verify import Problem, VerifyReport, verify_stored
 
 
 @click.command()
@@ -71,37 +69,15 @@ def verify_backup(entrance: Entrance, backup: Backup) -> VerifyReport:
             f"backup {backup.backup_id[:8]} is {backup.status}: no archive was published",
             hint="`backupd verify` without an id takes the newest that has one.",
         )
-    if entrance.store.size(backup.archive) is None:
-        report = VerifyReport(backup.backup_id, (Problem("archive", "is missing from the store"),))
-    else:
-        report = _read_back(entrance, backup, backup.archive)
-    entrance.catalog.set_verified(backup.backup_id, entrance.clock() if report.ok else None)
-    return report
-
-
-def _read_back(entrance: Entrance, backup: Backup, archive: str) -> VerifyReport:
-    """Compare the archive with its manifest and its sidecar, and both with what the catalog says was put there."""
-    sidecar, unreadable = _sidecar(entrance, archive)
-    with entrance.store.open(archive) as file, ProgressDisplay(entrance.console) as display:
-        report = verify_archive(file, sidecar=sidecar, on_progress=display.report, should_stop=entrance.stop.is_set)
-    problems = [*report.problems, *unreadable]
-    if report.backup_id not in (None, backup.backup_id):
-        problems.append(Problem("archive", f"is that of another backup, {report.backup_id}"))
-    elif sidecar is not None and sidecar.sha256 != backup.sha256:
-        problems.append(Problem("sidecar", "is of another archive than the one that was put there"))
-    return replace(report, problems=tuple(problems))
-
-
-def _sidecar(entrance: Entrance, archive: str) -> tuple[Sidecar | None, tuple[Problem, ...]]:
-    """The sidecar, or what is wrong with it; neither where there is none."""
-    name = archive + SIDECAR_SUFFIX
-    if entrance.store.size(name) is None:
-        return None, ()
-    with entrance.store.open(name) as file:
-        try:
-            return sidecar_from_json(file.read(MANIFEST_LIMIT_BYTES + 1), member="sidecar"), ()
-        except ArchiveError as error:
-            return None, (Problem("sidecar", error.message.removeprefix("sidecar").lstrip(": ")),)
+    with ProgressDisplay(entrance.console) as display:
+        return verify_stored(
+            entrance.store,
+            entrance.catalog,
+            backup,
+            clock=entrance.clock,
+            on_progress=display.report,
+            should_stop=entrance.stop.is_set,
+        )
 
 
 def show_report(entrance: Entrance, backup: Backup, report: VerifyReport) -> None:
