@@ -47,6 +47,8 @@ __all__ = [
     "Traffic",
     "Unanswered",
     "Unreadable",
+    "User",
+    "Users",
     "key_kind",
     "require_full_sight",
     "sql_name",

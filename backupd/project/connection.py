@@ -108,7 +108,8 @@ class Connection:
             limits=httpx.Limits(max_connections=connections + 1, max_keepalive_connections=connections + 1),
             headers={"User-Agent": USER_AGENT},
         )
-        self.client = _supabase_client(url, key, self._http)
+        self.client = supabase_client(url, key, self._http)
+        self._clients: dict[str, Any] = {}
         self._rest_url = str(self.client.postgrest.base_url).rstrip("/")
 
     def close(self) -> None:
@@ -132,9 +133,16 @@ class Connection:
 
         The client would take a `/`, `%`, `?` or `..` in a table's name for a part of the address.
         """
-        query: Any = self.client.schema(name.schema).table("t").select(columns, count=count)
+        query: Any = self._client_of(name.schema).table("t").select(columns, count=count)
         query.request.path = f"{self._rest_url}/{quote(name.name, safe='').replace('.', '%2E')}"
         return query
+
+    def _client_of(self, schema: str) -> Any:
+        """The part of the Supabase client that asks one schema. Kept: making one takes longer than building a query."""
+        client = self._clients.get(schema)
+        if client is None:
+            client = self._clients[schema] = self.client.schema(schema)
+        return client
 
     def document(self, schema: str, parse: Callable[[Answer], Parsed], *, attempts: int | None = None) -> Parsed:
         """Ask for the OpenAPI document of `schema`, and parse it."""
@@ -265,7 +273,8 @@ class Connection:
         )
 
 
-def _supabase_client(url: str, key: str, http: httpx.Client) -> Client:
+def supabase_client(url: str, key: str, http: httpx.Client) -> Client:
+    """The Supabase client over our own connections; it keeps no session and refreshes none."""
     options = ClientOptions(auto_refresh_token=False, persist_session=False, headers={"User-Agent": USER_AGENT})
     options.httpx_client = http
     client = create_client(url, key, options)
