@@ -274,7 +274,8 @@ class SlotRecord:
 class DaemonState:
     """What the daemon says of itself, at one moment. `progress_ratio` is None where nobody can tell how far a run is.
 
-    `hung` is whether the run under way has not moved for longer than it may.
+    `hung` is whether the run under way has not moved for longer than it may; `tables` is the last that was heard of
+    each table it has begun to read.
     """
 
     started_at: datetime
@@ -286,3 +287,4 @@ class DaemonState:
     progress: Progress | None = None
     progress_ratio: float | None = None
     hung: bool = False
+    tables: tuple[Progress, ...] = ()

@@ -65,6 +65,11 @@ class Guard:
         return self.should_stop()
 
     @property
+    def tables(self) -> tuple[Progress, ...]:
+        """The last that was heard of each table, in the order in which they were begun."""
+        return tuple(self._tables.copy().values())
+
+    @property
     def progress_ratio(self) -> float | None:
         """How much of the rows that are known to come has been read; None before any are known."""
         tables = list(self._tables.values())
