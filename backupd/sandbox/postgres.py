@@ -27,12 +27,14 @@ _STOP_SECONDS = 30.0
 _PORT = 5432
 _LONGEST_SOCKET_DIRECTORY = 107 - len(f"/.s.PGSQL.{_PORT}.lock")
 
-# A context that ended has no use for the data, so the server is stopped at once, without a checkpoint.
+# A context that ended has no use for the data, so the server is stopped at once, without a checkpoint. The signal is
+# sent until it is heard: a shell starts what goes to the background with SIGQUIT ignored, and so it stays until
+# PostgreSQL has set up its own handlers.
 _SUPERVISE = """
 base=$1; shift
 exec 3<&0
 "$@" 3<&- & server=$!
-(read -r _ <&3; kill -QUIT "$server") 2>/dev/null & reader=$!
+(read -r _ <&3; while kill -QUIT "$server"; do sleep 0.1; done) 2>/dev/null & reader=$!
 exec 3<&-
 wait "$server"; status=$?
 kill "$reader" 2>/dev/null

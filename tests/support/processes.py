@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import shutil
-import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from backupd.sandbox.driver import connect
 from backupd.sandbox.gateway import Gateway, GatewayOptions, start_gateway
@@ -77,14 +80,18 @@ class Backupd:
         shutil.copytree(self.state, other.state)
         return other
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        """Start it and return at once. The caller waits for it or ends it."""
+    @property
+    def _whole_environ(self) -> dict[str, str]:
         inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        return {**inherited, "HOME": str(self.home), **self.environ}
+
+    def start(self, *arguments: str | Path, into: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
+        """Start it and return at once; what it prints can go to a file. The caller waits for it or ends it."""
         return subprocess.Popen(
             [*self.under, sys.executable, "-m", "backupd", *map(str, arguments)],
-            env={**inherited, "HOME": str(self.home), **self.environ},
+            env=self._whole_environ,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=into,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -94,14 +101,30 @@ class Backupd:
         with self.start(*arguments) as process:
             return finish(process)
 
-    def interrupted(self, *arguments: str, when: Callable[[], object]) -> Done:
-        """Run it, and send SIGINT when `when` has returned."""
-        with self.start(*arguments) as process:
-            try:
-                when()
-            finally:
-                process.send_signal(signal.SIGINT)
-            return finish(process)
+    def on_a_terminal(self, *arguments: str | Path, columns: int, typed: bytes = b"") -> tuple[int, str]:
+        """Run it on a terminal so many columns wide; gives the exit code and all it wrote there.
+
+        `typed` is typed as soon as the terminal shows something.
+        """
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+        with subprocess.Popen(
+            [*self.under, sys.executable, "-m", "backupd", *map(str, arguments)],
+            env={"TERM": "xterm-256color", **self._whole_environ},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        ) as process:
+            os.close(theirs)
+            shown = bytearray()
+            while piece := _read_terminal(ours):
+                shown += piece
+                if typed:
+                    os.write(ours, typed)
+                    typed = b""
+            os.close(ours)
+            return process.wait(_LONGEST_SECONDS), shown.decode(errors="replace")
 
 
 def finish(process: subprocess.Popen[str]) -> Done:
@@ -114,7 +137,7 @@ def finish(process: subprocess.Popen[str]) -> Done:
         raise AssertionError(f"did not end within {_LONGEST_SECONDS} s; it said:\n{out}\n{err}") from None
     lines = err.splitlines()
     log = tuple(json.loads(line) for line in lines if line.startswith("{"))
-    return Done(process.returncode, out, "\n".join(line for line in lines if not line.startswith("{")), log)
+    return Done(process.returncode, out or "", "\n".join(line for line in lines if not line.startswith("{")), log)
 
 
 def wait_until(condition: Callable[[], object], what: str, *, seconds: float = 30.0) -> None:
@@ -164,3 +187,11 @@ def sample_project(postgres: Postgres, sql: str = SAMPLE, **options: Any) -> Ite
     database_url = make_database(postgres, sql)
     with start_gateway(database_url, GatewayOptions(**options)) as gateway:
         yield SampleProject(database_url, gateway)
+
+
+def _read_terminal(descriptor: int) -> bytes:
+    """What the terminal shows next; nothing once its last process has gone."""
+    try:
+        return os.read(descriptor, 1 << 16)
+    except OSError:
+        return b""
