@@ -25,8 +25,8 @@ from backupd.project.reading import TableOutcome, read_table
 from backupd.project.side_by_side import Lane, side_by_side
 from backupd.project.surveying import TargetTable, survey
 from backupd.project.traffic import Traffic
-from backupd.project.unreadable import Unreadable, sql_name
-from backupd.project.walking import Rows, count_rows
+from backupd.project.unreadable import Unreadable
+from backupd.project.walking import Readers, Rows, count_rows
 from backupd.project.writing import Insertion, RowsRefused, TooMuchAtOnce, Unanswered, WritingConnection
 
 __all__ = [
@@ -51,7 +51,6 @@ __all__ = [
     "Users",
     "key_kind",
     "require_full_sight",
-    "sql_name",
 ]
 
 _FIRST_ATTEMPTS = 3
@@ -112,14 +111,21 @@ class Project:
     ) -> Iterator[list[Lane[Rows, TableOutcome]]]:
         """Read `tables` side by side, `project.concurrency` at a time; gives a lane for each, to be taken in order.
 
+        The one that is taken is read in as many key ranges at a time, once it is seen to be large.
+
         `on_count` is told how many rows to expect of a table before its first page comes. A row that a table only
         shows because another of `among` (without it, of `tables`) inherits from it is left to that other.
         """
         abandoned = Event()
         connection = self._connection.stopping_also(abandoned.is_set)
         overlaps = find_overlaps(connection, tables if among is None else among)
-        reads = [partial(self._read_one, connection, table, overlaps.get(table.name), on_count) for table in tables]
-        with side_by_side(reads, self._settings.concurrency, abandoned) as lanes:
+        taken = [Event() for _ in tables]
+        at_once = self._settings.concurrency
+        reads = [
+            partial(self._read_one, connection, table, overlaps.get(table.name), on_count, Readers(at_once, now.is_set))
+            for table, now in zip(tables, taken, strict=True)
+        ]
+        with side_by_side(reads, at_once, abandoned, taken) as lanes:
             yield lanes
 
     def survey(self, names: Sequence[TableName]) -> dict[TableName, TargetTable]:
@@ -161,11 +167,21 @@ class Project:
         )
 
     def _read_one(
-        self, connection: Connection, table: Table, overlap: Overlap | None, on_count: OnProgress
+        self,
+        connection: Connection,
+        table: Table,
+        overlap: Overlap | None,
+        on_count: OnProgress,
+        readers: Readers,
     ) -> Generator[Rows, None, TableOutcome]:
         without = overlap.heaps if overlap else ()
         outcome = yield from read_table(
-            connection, table, page_rows=self._settings.page_rows, without=without, on_count=on_count
+            connection,
+            table,
+            page_rows=self._settings.page_rows,
+            without=without,
+            on_count=on_count,
+            readers=readers,
         )
         if overlap is None:
             return outcome
