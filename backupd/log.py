@@ -48,11 +48,14 @@ class Redaction:
         return _SUPABASE_KEY.sub(_REDACTED, _JWT.sub(_REDACTED, text))
 
 
-def make_logger(stream: TextIO, *, level: str = "info", secrets: Iterable[Secret] = ()) -> Logger:
-    """Return a logger that writes to `stream`: JSON lines, or short lines when `stream` is a terminal."""
+def make_logger(stream: TextIO, *, level: str = "info", secrets: Iterable[Secret] = (), colours: bool = True) -> Logger:
+    """Return a logger that writes to `stream`: JSON lines, or short lines when `stream` is a terminal.
+
+    `colours`: whether those may have any.
+    """
     terminal = stream.isatty()
     rendering: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=True)]
+        [structlog.dev.ConsoleRenderer(colors=colours)]
         if terminal
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
     )

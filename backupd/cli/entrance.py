@@ -105,7 +105,8 @@ class Entrance:
 
     def _logger(self, usual_level: str) -> Logger:
         level = "debug" if self.debug else usual_level
-        return make_logger(standard_error(), level=level, secrets=self._secrets)
+        colours = not self.environ.get("NO_COLOR")
+        return make_logger(standard_error(), level=level, secrets=self._secrets, colours=colours)
 
     @property
     def _secrets(self) -> list[Secret]:

@@ -46,6 +46,13 @@ def test_log_for_a_person_is_a_line_without_braces() -> None:
     assert not stream.getvalue().startswith("{")
 
 
+def test_log_without_colours_has_none() -> None:
+    """NO_COLOR holds for the log as well."""
+    stream = Screen()
+    make_logger(stream, colours=False).warning("request.retried", attempt=2)
+    assert "\x1b" not in stream.getvalue()
+
+
 @pytest.mark.parametrize(
     "fields",
     [
