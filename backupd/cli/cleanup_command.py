@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import click
-from rich.table import Table as Grid
 from rich.text import Text
 
 from backupd.cleanup import CleanupReport, run_cleanup
 from backupd.cli.building import retention_policy
+from backupd.cli.columns import columns
 from backupd.cli.entrance import Entrance, json_option
-from backupd.cli.words import instant, plural, size
+from backupd.cli.words import caution, moment, plural, size
 from backupd.errors import ExitCode
 from backupd.model import Trigger
-from backupd.retention import Action
+from backupd.retention import Action, Decision
 
 
 @click.command()
@@ -51,32 +51,29 @@ def _clean_up(entrance: Entrance, *, dry_run: bool) -> CleanupReport:
 
 
 def _show(entrance: Entrance, report: CleanupReport) -> None:
+    show = entrance.console.print
     shown = [one for one in report.decisions if report.dry_run or one.action is Action.DELETE]
     if shown:
-        grid = Grid(box=None, pad_edge=False, header_style="dim")
-        for title in ("id", "created", "type", "status", "decision", "reason"):
-            grid.add_column(title, no_wrap=title != "reason")
-        for one in shown:
-            colour = "red" if one.action is Action.DELETE else "green"
-            grid.add_row(
-                one.backup.backup_id[:8],
-                instant(one.backup.created_at),
-                str(one.backup.type),
-                str(one.backup.status),
-                Text(str(one.action), style=colour),
-                one.reason,
-            )
-        entrance.console.print(grid)
+        show(columns(("decision", "id", "created", "type", "status", "reason"), map(_row, shown)))
     verb = "would be deleted" if report.dry_run else "deleted"
-    entrance.console.print(f"{plural(len(report.deleted), 'backup')} {verb}, {size(report.freed_bytes)}.")
+    show(f"{plural(len(report.deleted), 'backup')} {verb}, {size(report.freed_bytes)}.")
     for refusal in report.refused:
-        entrance.console.print(Text.assemble(("✗ ", "red"), str(refusal)))
+        hint = f"; {refusal.hint}" if refusal.hint else ""
+        words = f" {refusal.backup.backup_id[:8]} is still there: {refusal.reason}{hint}"
+        show(Text.assemble(("✗", "red"), words))
     for orphan in report.orphans:
-        words = f"{orphan.name} is in the store, and not in the catalog: backupd rescan"
-        entrance.console.print(Text.assemble(("! ", "yellow"), words))
-    for backup in (*report.missing, *report.damaged):
-        words = f"the archive of {backup.backup_id[:8]} is missing from the store or not what was put there"
-        entrance.console.print(Text.assemble(("! ", "yellow"), words))
+        show(caution(f"{orphan.name} is in the store, and not in the catalog: backupd rescan"))
+    for backup in report.missing:
+        show(caution(f"the archive of {backup.backup_id[:8]} is missing from the store"))
+    for backup in report.damaged:
+        show(caution(f"the archive of {backup.backup_id[:8]} is not what was put into the store: backupd rescan"))
+
+
+def _row(decision: Decision) -> tuple[str | Text, ...]:
+    backup = decision.backup
+    action = Text(str(decision.action), style="red" if decision.action is Action.DELETE else "green")
+    kind, status = str(backup.type), str(backup.status)
+    return action, backup.backup_id[:8], moment(backup.created_at), kind, status, decision.reason
 
 
 def _document(report: CleanupReport) -> dict[str, object]:
@@ -88,7 +85,10 @@ def _document(report: CleanupReport) -> dict[str, object]:
         ],
         "deleted": [backup.backup_id for backup in report.deleted],
         "freed_bytes": report.freed_bytes,
-        "refused": [str(refusal) for refusal in report.refused],
+        "refused": [
+            {"backup_id": refusal.backup.backup_id, "reason": refusal.reason, "hint": refusal.hint}
+            for refusal in report.refused
+        ],
         "orphans": [orphan.name for orphan in report.orphans],
         "missing": [backup.backup_id for backup in report.missing],
         "damaged": [backup.backup_id for backup in report.damaged],

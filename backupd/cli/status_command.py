@@ -11,7 +11,7 @@ from backupd.catalog import Catalog
 from backupd.cli.building import stale_after
 from backupd.cli.entrance import Entrance, json_option
 from backupd.cli.words import MARKS, age, instant, plural, size
-from backupd.daemon.heartbeat import Sign, living_daemon
+from backupd.daemon.heartbeat import Sign, living_daemon, read_sign
 from backupd.errors import ExitCode
 from backupd.model import Backup
 
@@ -27,31 +27,42 @@ def status(entrance: Entrance) -> ExitCode:
     Exits with 1 when no daemon is alive, when it hangs, or when the last success is too old.
     """
     sign = living_daemon(entrance.state_directory)
-    last = entrance.catalog.last_completed()
     now = entrance.clock()
-    hung = sign is not None and now - sign.ticked_at > _HUNG_AFTER
+    hung = sign is not None and (sign.hung or now - sign.ticked_at > _HUNG_AFTER)
+    if not entrance.as_json:
+        # Before the catalog is asked: that it cannot be read is no reason to say nothing of the daemon.
+        _show_daemon(entrance, sign, hung=hung)
+    last = entrance.catalog.last_completed()
     stale = last is None or now - last.created_at > stale_after(entrance.config)
     if entrance.as_json:
         entrance.show_json(_document(sign, last, hung=hung, stale=stale))
     else:
-        _show_daemon(entrance, sign, hung=hung)
         _show_last(entrance, entrance.catalog, last, stale=stale)
     return ExitCode.FAILED if sign is None or hung or stale else ExitCode.OK
 
 
 def _show_daemon(entrance: Entrance, sign: Sign | None, *, hung: bool) -> None:
     if sign is None:
-        words = f" no daemon runs on {entrance.state_directory}: systemctl start backupd, or backupd run"
-        entrance.console.print(Text.assemble(("✗", "red"), words))
+        _show_absence(entrance)
         return
-    now = entrance.clock()
     mark, colour = MARKS["problem" if hung else "ok"]
-    state = f"hangs: its last tick was {age(sign.ticked_at, now)}" if hung else "is alive"
+    state = "is alive"
+    if hung:
+        why = "its run does not move" if sign.hung else f"its last tick was {age(sign.ticked_at, entrance.clock())}"
+        state = f"hangs: {why}"
     since = f"process {sign.pid}, version {sign.version}, since {instant(sign.started_at)}"
     entrance.console.print(Text.assemble((mark, colour), f" the daemon {state} ({since})"))
     entrance.console.print(f"  {sign.doing}", markup=False)
     for job, at in sorted(sign.next_runs.items(), key=lambda item: item[1]):
         entrance.console.print(f"  next {job:<16} {instant(at)}", markup=False)
+
+
+def _show_absence(entrance: Entrance) -> None:
+    words = f" no daemon runs on {entrance.state_directory}: systemctl start backupd, or backupd run"
+    entrance.console.print(Text.assemble(("✗", "red"), words))
+    before = read_sign(entrance.state_directory)
+    if before is not None:
+        entrance.console.print(f"  the last one was seen {age(before.ticked_at, entrance.clock())}", markup=False)
 
 
 def _show_last(entrance: Entrance, catalog: Catalog, last: Backup | None, *, stale: bool) -> None:
@@ -60,7 +71,10 @@ def _show_last(entrance: Entrance, catalog: Catalog, last: Backup | None, *, sta
         entrance.console.print(Text.assemble((mark, colour), " no backup has ever completed: backupd backup"))
     else:
         facts = f"{plural(last.total_rows, 'row')}, {size(last.size_bytes)}, {last.type}, {last.backup_id[:8]}"
-        words = f" last good backup {age(last.created_at, entrance.clock())} ({instant(last.created_at)}; {facts})"
+        limit = stale_after(entrance.config) / timedelta(hours=1)
+        wanted = f"; there should be one every {limit:g} hours" if stale else ""
+        since = f"{age(last.created_at, entrance.clock())} ({instant(last.created_at)}; {facts})"
+        words = f" last good backup {since}{wanted}"
         entrance.console.print(Text.assemble((mark, colour), words))
     newest = next(iter(catalog.backups(limit=1)), None)
     if newest is not None and (last is None or newest.backup_id != last.backup_id):
@@ -72,7 +86,8 @@ def _show_last(entrance: Entrance, catalog: Catalog, last: Backup | None, *, sta
 
 def _document(sign: Sign | None, last: Backup | None, *, hung: bool, stale: bool) -> dict[str, object]:
     return {
-        "alive": sign is not None and not hung,
+        "alive": sign is not None,
+        "hung": hung,
         "pid": sign.pid if sign else None,
         "started_at": sign.started_at.isoformat() if sign else None,
         "ticked_at": sign.ticked_at.isoformat() if sign else None,

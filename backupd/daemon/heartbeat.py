@@ -23,7 +23,7 @@ _PAUSE_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Sign:
-    """What a living daemon says of itself. `next_runs` by job, in UTC."""
+    """What a daemon says of itself. `next_runs` by job, in UTC; `hung`: the run under way should long have stopped."""
 
     pid: int
     version: str
@@ -31,6 +31,7 @@ class Sign:
     ticked_at: datetime
     doing: str
     next_runs: Mapping[str, datetime]
+    hung: bool = False
 
 
 class Heartbeat:
@@ -50,6 +51,7 @@ class Heartbeat:
             "started_at": sign.started_at.isoformat(),
             "ticked_at": sign.ticked_at.isoformat(),
             "doing": sign.doing,
+            "hung": sign.hung,
             "next_runs": {job: at.isoformat() for job, at in sign.next_runs.items()},
         }
         with suppress(OSError):
@@ -117,6 +119,7 @@ def read_sign(state_directory: Path) -> Sign | None:
             started_at=datetime.fromisoformat(document["started_at"]),
             ticked_at=datetime.fromisoformat(document["ticked_at"]),
             doing=str(document["doing"]),
+            hung=bool(document["hung"]),
             next_runs={job: datetime.fromisoformat(at) for job, at in document["next_runs"].items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

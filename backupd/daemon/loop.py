@@ -169,7 +169,8 @@ class Daemon:
             return ExitCode.OK
         self._log.warning("daemon.abandoned", operation=task.operation, what="it did not stop in time")
         self._leave_behind(task)
-        os._exit(ExitCode.OK)
+        around.signals.exit_now(ExitCode.OK)
+        return ExitCode.OK
 
     def _say_what_is_left(self, seconds: float) -> None:
         if (waiting := self._agenda.waiting) is not None:
@@ -236,8 +237,16 @@ class Daemon:
         self._complaint = error.message
 
     def _sign(self) -> Sign:
-        next_runs = self._agenda.planner.next_runs()
-        return Sign(os.getpid(), __version__, self._started_at, self._ticked_at, self._doing(), next_runs)
+        state = self.state()
+        return Sign(
+            os.getpid(),
+            __version__,
+            state.started_at,
+            state.ticked_at,
+            self._doing(),
+            state.next_runs,
+            state.hung,
+        )
 
     def _next_runs(self) -> dict[str, str]:
         return {job: at.isoformat() for job, at in self._agenda.planner.next_runs().items()}

@@ -40,8 +40,12 @@ class Signals:
         with self._lock:
             self._thread = None
 
+    def exit_now(self, code: int) -> None:
+        """End the process with this exit code, whatever its threads are doing."""
+        os._exit(code)
+
     def exit_at_next(self, code: int) -> None:
         """From now on a signal that asks to stop ends the process at once with this exit code."""
         for number in STOPPING:
-            signal.signal(number, lambda *_: os._exit(code))
+            signal.signal(number, lambda *_: self.exit_now(code))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)

@@ -79,6 +79,10 @@ class QueuedSignals(Signals):
         """Let the loop turn."""
         self._queue.put(None)
 
+    def exit_now(self, code: int) -> None:
+        """A test process does not exit; that the daemon would have is an error of the test."""
+        raise AssertionError(f"the daemon left a hanging worker behind, with exit code {code}")
+
     def exit_at_next(self, code: int) -> None:
         """A test process does not exit."""
 
@@ -206,6 +210,8 @@ class Room:
         self.catalog = Catalog.open(directory / "catalog.sqlite")
         self.changes: dict[str, Any] = {}
         self.code: ExitCode | None = None
+        self.reached = threading.Event()
+        self.released = threading.Event()
 
     def build(self) -> Services:
         """See `Parts.build`."""
@@ -262,6 +268,18 @@ class Room:
         except AssertionError as error:
             raise AssertionError(f"{error}; the log:\n{self.lines.getvalue()}") from None
 
+    def hold_backups(self) -> None:
+        """Let every backup hang at a page, whoever asks it to stop, until `released` is set, or the test ends.
+
+        `reached` is set when one does.
+        """
+
+        def hang(_: ShouldStop) -> None:
+            self.reached.set()
+            self.released.wait(20)
+
+        self.project.before_page = hang
+
     def turn(self) -> None:
         """Wait until the loop has turned at least once from begin to end."""
         seen = self.signals.turns
@@ -295,6 +313,8 @@ class Room:
             self.wait_for("daemon.started")
             yield daemon
         finally:
+            self.released.set()
+            self.ears.hold.set()
             self.signals.send(signal.SIGTERM)
             thread.join(20)
             self.catalog.close()

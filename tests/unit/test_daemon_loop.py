@@ -261,11 +261,10 @@ def test_guard_stall_stops_a_run_and_the_record_says_why(room: Room) -> None:
 def test_loop_with_a_worker_that_hangs_starves_the_watchdog(tmp_path: Path, listener: socket.socket) -> None:
     """While the worker moves WATCHDOG=1 comes; when it has hung for too long, it does not."""
     room = under_systemd(tmp_path, listener)
-    held = threading.Event()
-    room.project.before_page = lambda _: held.wait(20)
+    room.hold_backups()
     with room.living() as daemon:
         room.signals.send(signal.SIGUSR1)
-        wait_until(lambda: daemon.state().operation == "backup", "the backup begins")
+        assert room.reached.wait(10)
         received(listener, "WATCHDOG=1")
         assert daemon.state().hung is False
         room.time.go_on(timedelta(seconds=600 + 121))
@@ -274,7 +273,6 @@ def test_loop_with_a_worker_that_hangs_starves_the_watchdog(tmp_path: Path, list
         room.turn()
         starved = drained(listener)
         assert daemon.state().hung is True
-        held.set()
     assert starved
     assert not [message for message in starved if "WATCHDOG" in message]
 
@@ -343,6 +341,7 @@ def test_loop_survives_a_bug_in_a_run(room: Room) -> None:
     with room.living() as daemon:
         room.back_up(daemon)
         room.project.trouble = None
+        room.time.go_on(timedelta(minutes=1))
         room.back_up(daemon, count=2)
         newer, older = room.catalog.backups()
     assert (newer.status, older.status) == (Status.COMPLETED, Status.FAILED)
@@ -369,13 +368,11 @@ def test_loop_request_from_a_thread_is_answered_with_its_id(room: Room) -> None:
 
 def test_loop_request_during_a_backup_joins_it(room: Room) -> None:
     """The answer names the backup under way."""
-    held = threading.Event()
-    room.project.before_page = lambda _: held.wait(20)
+    room.hold_backups()
     with room.living() as daemon:
         first = daemon.request_backup(BackupType.MANUAL, Trigger.WEB)
-        wait_until(lambda: daemon.state().backup_id == first, "the backup begins")
+        assert room.reached.wait(10)
         assert daemon.request_backup(BackupType.MANUAL, Trigger.API) == Joined(str(first))
-        held.set()
 
 
 def test_loop_stopped_during_a_backup_records_it_as_interrupted(room: Room) -> None:
@@ -393,6 +390,23 @@ def test_loop_stopped_during_a_backup_records_it_as_interrupted(room: Room) -> N
         errors = [backup.error for backup in room.catalog.backups()]
     assert errors == ["interrupted while reading the project; nothing was published"]
     assert room.ears.events == []
+
+
+def test_loop_stopped_during_a_slot_counts_no_attempt(tmp_path: Path) -> None:
+    """A restart in the night is nobody's failure: the slot is due again at the next start, as its first attempt."""
+    room = Room(tmp_path)
+    room.settle("weekly_cleanup")
+
+    def stop_then_wait(should_stop: ShouldStop) -> None:
+        room.signals.send(signal.SIGTERM)
+        wait_until(should_stop, "the run is asked to stop")
+
+    room.project.before_page = stop_then_wait
+    with room.living():
+        room.wait_for("daemon.stopped")
+        record = room.catalog.slot("daily_backup")
+    assert record is not None
+    assert (record.attempts, record.settled) == (0, False)
 
 
 def test_loop_progress_is_a_part_of_the_rows_that_are_known_to_come(room: Room) -> None:
