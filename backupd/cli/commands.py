@@ -18,6 +18,7 @@ COMMANDS = {
     "list": "history_commands:list_backups",
     "show": "history_commands:show",
     "verify": "proof_commands:verify",
+    "restore": "restore_command:restore",
     "rescan": "proof_commands:rescan",
     "pin": "history_commands:pin",
     "delete": "delete_command:delete",
@@ -25,6 +26,7 @@ COMMANDS = {
     "status": "status_command:status",
     "check": "check_command:check",
     "config": "config_command:config",
+    "monitoring": "monitoring_command:monitoring",
     "install-service": "install_service_command:install_service",
     "demo": "demo_command:demo",
 }

@@ -1,0 +1,1 @@
+"""What watches backupd, tried with real Prometheus, Alertmanager and Grafana's own types."""
