@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 from backupd.archive.reader import ArchiveReader
+from backupd.catalog import Catalog
 from backupd.errors import ArchiveError, BackupdError, ConfigError
-from backupd.model import ArchivedTable, Clock, Manifest, OnProgress, ShouldStop, Sidecar, TableName
+from backupd.model import ArchivedTable, Backup, Clock, Manifest, OnProgress, ShouldStop, TableName
 from backupd.project import Project
 from backupd.restore.compare import Comparison, compare_rows, multiset
 from backupd.restore.follow_up import follow_up_sql
@@ -32,8 +32,9 @@ from backupd.restore.report import (
     plan_document,
     report_document,
 )
+from backupd.store import Store
 from backupd.store.disk import in_words
-from backupd.verify import verify_archive
+from backupd.verify import verify_stored
 
 __all__ = [
     "Arrangement",
@@ -119,17 +120,26 @@ class RestoreBlocked(BackupdError):
 
 
 @contextmanager
-def open_proven(file: BinaryIO, *, sidecar: Sidecar | None, witness: Witness) -> Iterator[ProvenArchive]:
-    """Read the whole archive back, and open it. Raises ArchiveError when it is damaged, and Interrupted."""
-    report = verify_archive(file, sidecar=sidecar, on_progress=witness.on_progress, should_stop=witness.should_stop)
+def open_proven(store: Store, catalog: Catalog, backup: Backup, witness: Witness) -> Iterator[ProvenArchive]:
+    """Read the whole archive of a backup back, and open it.
+
+    Raises ArchiveError when it is damaged or not there, StoreError, CatalogError and Interrupted.
+    """
+    report = verify_stored(
+        store,
+        catalog,
+        backup,
+        clock=witness.clock,
+        on_progress=witness.on_progress,
+        should_stop=witness.should_stop,
+    )
     if not report.ok:
         more = f" (and {len(report.problems) - 1} more)" if len(report.problems) > 1 else ""
         raise ArchiveError(
-            f"the archive is damaged, and nothing was written: {report.problems[0]}{more}",
+            f"the archive is not whole, and nothing was written: {report.problems[0]}{more}",
             hint="`backupd verify` shows every problem, `backupd list` the other backups.",
         )
-    file.seek(0)
-    with ArchiveReader(file) as reader:
+    with store.open(backup.archive or "") as file, ArchiveReader(file) as reader:
         yield ProvenArchive(reader)
 
 

@@ -30,9 +30,11 @@ end $$;
 """
 
 _TRIGGERS = """\
--- 3. Triggers fired for every row that was written. If a table did not come out equal, look whether one of these
---    changed it; switch them off around the next try as below.
-select tgrelid::regclass as table_name, tgname as trigger_name, pg_get_triggerdef(oid) as definition
+-- 3. Triggers fired for every row that was written. If a table did not come out equal, one of these may have changed
+--    it: this lists them, with what switches them off before another try and on again after it.
+select tgrelid::regclass as table_name, tgname as trigger_name,
+  format('ALTER TABLE %s DISABLE TRIGGER USER;', tgrelid::regclass) as before,
+  format('ALTER TABLE %s ENABLE TRIGGER USER;', tgrelid::regclass) as after
 from pg_trigger
 where not tgisinternal and tgrelid = any (array[{tables}]::regclass[]);
 """
@@ -58,6 +60,3 @@ def _parts(tables: Sequence[TableName], always_identity: Collection[tuple[TableN
     yield ""
     yield _SEQUENCES.format(tables=listed)
     yield _TRIGGERS.format(tables=listed)
-    for name in tables:
-        yield f"-- ALTER TABLE {qualified(name)} DISABLE TRIGGER USER;   -- and afterwards: ENABLE TRIGGER USER;"
-    yield ""

@@ -12,6 +12,7 @@ from backupd.model import ArchivedTable, Manifest, Table, TableName, TableStatus
 from backupd.project import TargetTable
 from backupd.restore.references import Arrangement, arrange
 from backupd.restore.sql import identifier, qualified
+from backupd.words import plural
 
 LARGEST_WHOLE_BYTES = 8 << 20
 """A table that can only be written in one request must not be larger than this."""
@@ -59,11 +60,15 @@ class PlannedTable:
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """A table that cannot be written as things are, why, and what mends it: a sentence or the SQL to run."""
+    """A table that cannot be written as things are, why, and what mends it: a sentence or the SQL to run.
+
+    `is_full` is whether rows that are in the target are all there is to it.
+    """
 
     name: TableName
     why: str
     remedy: str | None = None
+    is_full: bool = False
 
     def __str__(self) -> str:
         return f"{self.name}: {self.why}"
@@ -145,7 +150,7 @@ def make_plan(
         target=target,
         mode=mode,
         tables=tuple(planned),
-        obstacles=tuple(obstacles),
+        obstacles=tuple(_with_room(obstacles, mode)),
         left_out=tuple(left_out),
         dependents=tuple(_neighbours(manifest, lambda name, others: name not in names and bool(others & names))),
         needed=tuple(_needed(manifest, names)),
@@ -221,16 +226,19 @@ def _obstacles(one: PlannedTable, asked: TargetTable, arrangement: Arrangement, 
     if one.rows_now is None:
         yield Obstacle(name, "the target does not say how many rows it has")
     elif mode is Mode.EMPTY:
-        yield Obstacle(name, f"the target's table has {one.rows_now:,} rows", _make_room(name))
+        yield Obstacle(name, f"the target's table has {plural(one.rows_now, 'row')}", is_full=True)
     elif not one.key and one.archived.rows:
-        yield Obstacle(name, "it has no primary key to merge by, and the target's table has rows", _make_room(name))
+        yield Obstacle(name, "it has no primary key to merge by, and the target's table has rows", is_full=True)
 
 
-def _make_room(name: TableName) -> str:
-    return (
-        f"Restore into a project whose tables are empty, or --mode merge, or, if those rows may go: "
-        f"TRUNCATE TABLE {qualified(name)};"
-    )
+def _with_room(obstacles: Sequence[Obstacle], mode: Mode) -> Iterator[Obstacle]:
+    """Say once for all how to make room: tables that refer to each other can only be emptied together."""
+    full = [one.name for one in obstacles if one.is_full]
+    statement = f"TRUNCATE TABLE {', '.join(map(qualified, full))};"
+    merge = "--mode merge, or, " if mode is Mode.EMPTY else ""
+    remedy = f"Restore into a project whose tables are empty, or {merge}if those rows may go: {statement}"
+    for one in obstacles:
+        yield replace(one, remedy=remedy) if one.is_full and one.name == full[0] else one
 
 
 def _not_in_one_request(one: PlannedTable, arrangement: Arrangement) -> Iterator[Obstacle]:
@@ -294,5 +302,3 @@ def _cautions(planned: Sequence[PlannedTable]) -> Iterator[str]:
             yield f"{one.name} is incomplete in the archive: {one.archived.message}"
         if one.is_resumed:
             yield f"{one.name} was begun by an earlier run, which goes on here"
-        if one.deferred:
-            yield f"{one.name} is written in two passes: {', '.join(one.deferred)} at the end"

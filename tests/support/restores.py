@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from backupd.catalog import Catalog
 from backupd.model import Backup, OnProgress, ShouldStop, ignore_progress, never_stop, utc_now
 from backupd.project import Project
 from backupd.restore import (
     Choice,
     Plan,
+    ProvenArchive,
     RestoreReport,
     Witness,
     open_proven,
@@ -36,7 +39,7 @@ def witness(on_progress: OnProgress = ignore_progress, should_stop: ShouldStop =
 
 def plan_of(project: Project, directory: Path, backup: Backup, **choice: Any) -> Plan:
     """The plan of a restore out of the store that `back_up` has put the archive into."""
-    with _opened(directory, backup) as file, open_proven(file, sidecar=None, witness=witness()) as archive:
+    with _proven(directory, backup, witness()) as archive:
         return plan_restore(project, archive, Choice(**choice), directory / "restores")
 
 
@@ -51,7 +54,7 @@ def restore(
 ) -> RestoreReport:
     """A whole restore out of the store that `back_up` has put the archive into; what it raises goes through."""
     seen_by = watched_by or witness()
-    with _opened(directory, backup) as file, open_proven(file, sidecar=None, witness=seen_by) as archive:
+    with _proven(directory, backup, seen_by) as archive:
         plan = change(plan_restore(project, archive, Choice(**choice), directory / "restores"))
         return run_restore(project, archive, plan, directory / "restores", seen_by, confirmed=project.host)
 
@@ -89,5 +92,8 @@ def execute(database_url: str, sql: str) -> None:
         connection.execute(sql.encode())
 
 
-def _opened(directory: Path, backup: Backup) -> Any:
-    return DirectoryStore(directory / "archives").open(str(backup.archive))
+@contextmanager
+def _proven(directory: Path, backup: Backup, seen_by: Witness) -> Iterator[ProvenArchive]:
+    store = DirectoryStore(directory / "archives")
+    with Catalog.open(directory / "catalog.db") as catalog, open_proven(store, catalog, backup, seen_by) as archive:
+        yield archive
