@@ -58,6 +58,11 @@ class Prometheus:
         assert len(found) <= 1, f"{expression} gives {found}"
         return found[0].value if found else None
 
+    def history(self, selector: str) -> list[float]:
+        """Every value that was scraped of one series in the last five minutes, in order."""
+        (series,) = self._get("query", query=f"{selector}[5m]")["result"]
+        return [float(value) for _, value in series["values"]]
+
     def wait_for(self, expression: str, *, seconds: float = 30.0) -> list[Sample]:
         """Wait until an expression gives something."""
         wait_until(lambda: self.query(expression), f"Prometheus has {expression}", seconds=seconds)
