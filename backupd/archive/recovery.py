@@ -31,6 +31,9 @@ UTF-8 text: one JSON array, with `[` alone on the first line, `]` alone on the l
 row is the text the server sent, with every digit. One change was made: a line break between the parts of a value of
 type `json`, where it is only white space, became a space. Rows are in no special order.
 
+Two things JSON does not show: a `json` or `jsonb` value that is the word `null` looks like SQL's NULL and comes back as
+that, and an array whose first index is not 1 comes back with 1.
+
 In file names, characters that file systems object to are percent-encoded, and a name that differs from another only in
 its capitals has a checksum at its end. `manifest.json` says which file is which table.
 
@@ -38,6 +41,22 @@ its capitals has a checksum at its end. `manifest.json` says which file is which
 
 `backupd verify` compares everything. Without it, `unzip -t` checks every file's CRC, and `sha256sum` of an unpacked
 table file gives the `sha256` in `manifest.json`.
+"""
+
+_BACKUPD = """\
+## How to restore it with backupd
+
+Into a Supabase project, with nothing but its URL and a secret key:
+
+1. Create the tables in the project, empty, from your migrations.
+2. Put the archive into the store of a backupd (by default `~/.local/share/backupd/archives`) and let it be found:
+   `backupd rescan`
+3. `export BACKUPD_RESTORE_URL=https://abcd.supabase.co BACKUPD_RESTORE_KEY_FILE=/path/to/a/file/with/the/key`
+4. See what it would do: `backupd restore {backup_id} --dry-run`
+5. Do it: `backupd restore {backup_id} --confirm abcd.supabase.co`
+
+When it is interrupted, the same command goes on where it stopped. In the end it prints the SQL that the API has no
+words for: sequences that must go on after the highest value, and identity columns.
 """
 
 _PSQL = """\
@@ -86,6 +105,7 @@ def recovery_text(manifest: Manifest) -> str:
         "\n".join(_contents(manifest)) + "\n",
         _ABSENCES,
         _FILES,
+        _BACKUPD.format(backup_id=_plain(manifest.backup_id)),
         _python(manifest),
         _PSQL.format(script="\n".join(psql_script(manifest))),
         "\n".join(_order(manifest)) + "\n",
@@ -98,8 +118,9 @@ def _heading(manifest: Manifest) -> Iterator[str]:
     yield ""
     yield f"This archive is the {manifest.type} backup {_code(manifest.backup_id)} of the Supabase project"
     yield f"{_code(manifest.project)}, begun at {manifest.created_at:%Y-%m-%d %H:%M:%S} UTC and made by"
-    yield f"{_plain(manifest.generator)}. Its status is **{manifest.status}**. It can be read and restored with"
-    yield "stock tools, as told here; `backupd rescan`, `backupd show` and `backupd verify` list and check it."
+    yield f"{_plain(manifest.generator)}. Its status is **{manifest.status}**. `backupd restore` writes it into a"
+    yield "project and compares every row afterwards. It can be read and restored with stock tools as well, as told"
+    yield "here; `backupd rescan`, `backupd show` and `backupd verify` list and check it."
 
 
 def _contents(manifest: Manifest) -> Iterator[str]:

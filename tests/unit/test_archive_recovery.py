@@ -11,7 +11,7 @@ from backupd.archive.recovery import recovery_text
 from backupd.model import ForeignKey, Status, Table, TableName, TableStatus
 from tests.support.archives import USERS, make_archived, make_manifest, make_table
 
-COMMANDS = {"backup", "list", "show", "verify", "rescan", "delete", "pin", "check", "demo", "config"}
+COMMANDS = {"backup", "list", "show", "verify", "rescan", "delete", "pin", "check", "demo", "config", "restore"}
 
 
 def referring(name: str, *others: str, schema: str = "public") -> Table:
@@ -73,7 +73,7 @@ def test_recovery_text_lists_every_table_and_what_is_wrong_with_it() -> None:
 def test_recovery_text_names_only_commands_that_exist() -> None:
     """A person in trouble is never sent to a command there is not."""
     text = recovery_text(make_manifest(make_archived()))
-    assert set(re.findall(r"`backupd (\w+)", text)) == {"rescan", "show", "verify"} <= COMMANDS
+    assert set(re.findall(r"`backupd (\w+)", text)) == {"rescan", "restore", "show", "verify"} <= COMMANDS
 
 
 def test_recovery_text_of_an_archive_without_tables_can_be_made() -> None:
