@@ -59,6 +59,7 @@ class Daemon:
             progress=task.guard.latest if task else None,
             progress_ratio=task.guard.progress_ratio if task else None,
             hung=task is not None and task.guard.is_hung,
+            tables=task.guard.tables if task else (),
         )
 
     def request_backup(self, backup_type: BackupType, trigger: Trigger) -> str | Joined:
