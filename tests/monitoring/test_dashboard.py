@@ -62,6 +62,15 @@ def test_panel_explains_itself(panel: dict[str, Any]) -> None:
     assert {target["datasource"]["uid"] for target in panel["targets"]} == {"${datasource}"}
 
 
+@pytest.mark.parametrize("panel", [one for one in panels() if one["type"] == "stat"], ids=lambda panel: panel["title"])
+def test_figure_without_data_is_not_shown_in_the_colour_of_a_good_one(panel: dict[str, Any]) -> None:
+    """Grafana paints nothing at all in the first colour of the thresholds, unless a mapping says otherwise."""
+    defaults = panel["fieldConfig"]["defaults"]
+    mapped = [one["options"]["result"]["color"] for one in defaults["mappings"] if one["type"] == "special"]
+    painted = mapped or [defaults["thresholds"]["steps"][0]["color"]]
+    assert painted[0] in {"text", "red"}
+
+
 def test_panels_have_their_own_ids_and_places() -> None:
     """No panel covers another or sticks out."""
     every = [*DASHBOARD["panels"], *itertools.chain.from_iterable(p.get("panels", []) for p in DASHBOARD["panels"])]
