@@ -144,6 +144,19 @@ def test_verify_all_goes_on_after_an_archive_that_is_gone(cli: Backupd) -> None:
     assert sorted(backup["ok"] for backup in done.document["backups"]) == [False, True]
 
 
+def test_verify_all_goes_on_after_an_archive_that_cannot_be_read(cli: Backupd) -> None:
+    """Nor does one that the store cannot give: it is no longer known to be whole, and not known to be damaged."""
+    cli("backup")
+    archive = cli.state / "archives" / cli.archives[1]
+    archive.unlink()
+    archive.symlink_to(archive.name)
+    done = cli("verify", "--all", "--json")
+    assert done.code == ExitCode.PARTIAL
+    problems = [backup["problems"] for backup in done.document["backups"]]
+    assert sorted(problem["where"] for found in problems for problem in found) == ["store"]
+    assert [] in problems
+
+
 def test_verify_of_an_archive_under_another_ones_name_is_a_mismatch(cli: Backupd) -> None:
     """A whole archive, with its sidecar, is still not the backup it is taken for."""
     other = cli("backup", "--json").document["archive"]

@@ -218,7 +218,7 @@ def test_backup_whose_archive_changes_on_the_disk_is_not_published(setting: Sett
 def test_backup_stopped_while_it_is_read_back_publishes_nothing(setting: Setting) -> None:
     """A large archive does not hold up whoever stops the run."""
     setting.should_stop = lambda: any(setting.work.glob("*.zip"))
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match="interrupted while reading the archive back"):
         setting.back_up(good())
     assert setting.stored == []
 
