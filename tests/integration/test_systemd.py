@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from backupd.errors import ExitCode
 from backupd.sandbox.postgres import Postgres
 from tests.support.faults import Hang, answer
 from tests.support.http_recorder import http_recorder
@@ -34,11 +35,12 @@ sys.exit(main())
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A booted systemd where `backupd install-service` has been run from the installed wheel."""
+    """A booted systemd where the installed wheel has made itself a service, and an instance with a store elsewhere."""
     require_systemd()
     directory = tmp_path_factory.mktemp("systemd")
     with booted(directory / "machine", install_wheel(directory)) as running:
         running(BACKUPD, "install-service", "--yes")
+        running(BACKUPD, "install-service", "--yes", "--instance", "shop", "--store", "/srv/shop")
         yield running
 
 
@@ -92,7 +94,6 @@ def completed(service: Service, count: int = 1) -> None:
 
 def test_units_verified_by_systemd_have_nothing_to_complain_about(machine: Machine) -> None:
     """`systemd-analyze verify` returns 0 for unknown keys, so what counts is that it says nothing."""
-    machine(BACKUPD, "install-service", "--yes", "--instance", "shop", "--store", "/srv/shop")
     for unit in ("backupd.service", "backupd@shop.service"):
         done = machine.run("systemd-analyze", "verify", unit)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -104,6 +105,15 @@ def test_unit_exposure_stays_low(machine: Machine, unit: str) -> None:
     said = machine("systemd-analyze", "security", "--no-pager", "--offline=true", f"/etc/systemd/system/{unit}")
     (exposure,) = re.findall(r"Overall exposure level .*: ([\d.]+) ", said)
     assert float(exposure) <= HIGHEST_EXPOSURE
+
+
+def test_install_service_without_root_is_refused(machine: Machine) -> None:
+    """It says so at once, with the command that would do, instead of failing at the first file."""
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    done = machine.run(*nobody, BACKUPD, "install-service", "--yes")
+    assert done.returncode == ExitCode.FAILED
+    assert "installing a service needs root" in done.stderr
+    assert f"sudo {BACKUPD} install-service" in done.stderr
 
 
 def test_service_start_is_active_only_when_ready(service: Service) -> None:
@@ -288,7 +298,6 @@ def test_instance_with_a_store_elsewhere_works_beside_the_other_service(
     service: Service, machine: Machine, project: SampleProject, proxy: FaultProxy
 ) -> None:
     """Two projects on one host: own configuration, key and state, and archives that belong to a lasting user."""
-    machine(BACKUPD, "install-service", "--yes", "--instance", "shop", "--store", "/srv/shop")
     shop = Service.now(machine, "backupd@shop")
     shop.configure(proxy.url)
     shop.give_secret("SUPABASE_SECRET_KEY", project.gateway.keys.secret)
