@@ -26,6 +26,7 @@ from backupd.project.side_by_side import Lane, side_by_side
 from backupd.project.surveying import TargetTable, survey
 from backupd.project.traffic import Traffic
 from backupd.project.unreadable import Unreadable
+from backupd.project.users import User, Users
 from backupd.project.walking import Readers, Rows, count_rows
 from backupd.project.writing import Insertion, RowsRefused, TooMuchAtOnce, Unanswered, WritingConnection
 
