@@ -82,13 +82,17 @@ class Agenda:
     def ask(self, backup_type: BackupType, trigger: Trigger) -> str | Joined:
         """Have a backup begun, give its id, or say which one it joins. From any thread."""
         request = self._request(backup_type, trigger)
-        joined = self._requests.ask(request, lambda: task.backup_id if (task := self.worker.task) else None)
+        joined = self._requests.ask(request, self._backup_under_way)
         if joined is not None:
             self._log.info("backup.joined", trigger=str(trigger), backup_id=joined.backup_id)
             return joined
         self._log.info("backup.requested", trigger=str(trigger), backup_id=request.backup_id)
         self._around.signals.wake()
         return request.backup_id
+
+    def _backup_under_way(self) -> str | None:
+        task = self.worker.task
+        return task.backup_id if task is not None and not task.guard.is_over else None
 
     def look(self) -> None:
         """Begin what comes next, if the worker is idle."""

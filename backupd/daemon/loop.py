@@ -108,7 +108,7 @@ class Daemon:
     def _tell_manager(self) -> None:
         """READY once the catalog agrees with the store; then status, and the watchdog while everything moves."""
         manager = self._around.manager
-        if self._agenda.is_reconciled and not self._agenda.is_ready:
+        if self._agenda.is_reconciled and not self._agenda.is_ready and self._agenda.worker.task is None:
             self._say_ready()
         else:
             manager.status(self._doing())

@@ -182,6 +182,8 @@ class Operations:
                 # The runner logs and records what goes wrong in a run; this one never came to be.
                 log.error("run.refused", operation=operation, error=error.message, hint=error.hint)  # noqa: TRY400 - no bug
             raise
+        finally:
+            guard.end()
 
     def _tell_of_failure(self, failure: Failure, request: BackupRequest) -> None:
         notifier = self.services.notifier

@@ -35,6 +35,11 @@ class Guard:
         self._tables: dict[str, Progress] = {}
         self.latest: Progress | None = None
         self.reason: str | None = None
+        self.is_over = False
+
+    def end(self) -> None:
+        """The run has ended, and only its messages are left: whoever asks now wants another."""
+        self.is_over = True
 
     def on_progress(self, progress: Progress) -> None:
         """Take note that the run moves."""

@@ -12,9 +12,11 @@ from backupd.errors import ExitCode
 from backupd.model import BackupType, Status, Trigger
 from backupd.sandbox.postgres import Postgres
 from tests.support.daemons import backups, daemon, leftovers, runs, settle, slot
-from tests.support.faults import Hang
+from tests.support.faults import Hang, answer
+from tests.support.http_recorder import http_recorder
 from tests.support.processes import Backupd, SampleProject, sample_project, wait_until
 from tests.support.proxy import FaultProxy, path
+from tests.support.skips import require_tool
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_start_with_catch_up_off_runs_nothing_that_was_missed(cli: Backupd) -> N
 def test_usr1_takes_a_manual_backup(cli: Backupd) -> None:
     """SIGUSR1: a manual backup, triggered by a signal, at once."""
     with daemon(cli) as running:
-        assert running.back_up()["trigger"] == "signal"
+        assert running.back_up()["status"] == "completed"
     (taken,) = backups(cli)
     assert (taken.type, taken.trigger, taken.status) == (BackupType.MANUAL, Trigger.SIGNAL, Status.COMPLETED)
 
@@ -317,3 +319,45 @@ def test_start_with_a_catalog_that_is_none_is_refused_in_words(cli: Backupd) -> 
     assert done.code == ExitCode.FAILED, done.said
     assert "catalog.sqlite is not a catalog" in done.err
     assert [line["event"] for line in done.log] == ["daemon.refused"]
+
+
+def test_run_without_progress_is_stopped_and_says_why(cli: Backupd, proxy: FaultProxy) -> None:
+    """A project that puts us off for ever: the run fails after schedule.stall_minutes, and the daemon goes on."""
+    proxy.always(when=path("/rest/v1/users"), do=answer(503, headers={"Retry-After": "300"}))
+    with daemon(through(cli, proxy), stall_seconds=1) as running:
+        running.send(signal.SIGUSR1)
+        assert "it made no progress" in running.wait_for("run.failed", operation="backup")["error"]
+        proxy.clear()
+        running.send(signal.SIGUSR1)
+        running.wait_for("run.finished", operation="backup", status="completed")
+    assert "it made no progress" in str(backups(cli)[1].error)
+
+
+def test_clock_step_while_running_is_noticed_and_the_night_made_up_for(cli: Backupd, tmp_path: Path) -> None:
+    """The wall clock of the whole process jumps by a day (libfaketime): the night in between is run, once."""
+    require_tool("faketime", "faketime")
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    faked = {"LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(offset), "FAKETIME_NO_CACHE": "1"}
+    stepped = cli.having(**faked, FAKETIME_DONT_FAKE_MONOTONIC="1", BACKUPD_SCHEDULE__CATCH_UP="false")
+    with daemon(stepped) as running:
+        offset.write_text("+1d")
+        # Any signal makes the loop turn at once; this one changes nothing else.
+        running.send(signal.SIGUSR2)
+        assert running.wait_for("clock.stepped")["seconds"] == pytest.approx(86400, abs=5)
+        running.wait_for("slot.begun", job_name="daily_backup")
+        running.wait_for("run.finished", operation="backup", status="completed")
+    assert [backup.type for backup in backups(cli)] == [BackupType.AUTOMATIC]
+
+
+def test_pings_of_a_night_reach_the_dead_man_switch(cli: Backupd) -> None:
+    """Over real HTTP: start and success, with the id of the backup."""
+    settle(cli, "weekly_cleanup")
+    with http_recorder() as recorder:
+        pinged = cli.having(BACKUPD_NOTIFY__PING_URL=f"http://127.0.0.1:{recorder.port}/switch")
+        with daemon(pinged, quiet=False, jitter=0) as running:
+            running.wait_for("run.finished", operation="backup")
+            wait_until(lambda: len(recorder.targets) == 2, "both pings")
+    (taken,) = backups(cli)
+    assert recorder.targets == [f"/switch/start?rid={taken.backup_id}", f"/switch?rid={taken.backup_id}"]

@@ -205,7 +205,7 @@ class Room:
         self.lines = io.StringIO()
         self.directory = directory
         self.manager = ServiceManager(environ or {})
-        self.metrics = Metrics(lambda: Figures(_NO_FIGURES, None))
+        self.metrics = Metrics(lambda: Figures(NO_FIGURES, None))
         self.trouble: BackupdError | None = None
         self.catalog = Catalog.open(directory / "catalog.sqlite")
         self.changes: dict[str, Any] = {}
@@ -294,10 +294,10 @@ class Room:
         """The log lines of backups that ended, well or not."""
         return self.events("run.finished", operation="backup") + self.events("run.failed", operation="backup")
 
-    @contextmanager
-    def living(self) -> Iterator[Daemon]:
-        """A daemon that lives while the block lasts, begun when it is ready and idle; stopped in order at its end."""
-        around = Surroundings(
+    @property
+    def surroundings(self) -> Surroundings:
+        """What the daemon is given of the world."""
+        return Surroundings(
             self.directory,
             self.time.clock,
             self.manager,
@@ -306,7 +306,11 @@ class Room:
             monotonic=self.time.monotonic,
             jitter=lambda: 0.0,
         )
-        daemon = Daemon(self, around)
+
+    @contextmanager
+    def living(self) -> Iterator[Daemon]:
+        """A daemon that lives while the block lasts, begun when it is ready; stopped in order at its end."""
+        daemon = Daemon(self, self.surroundings)
         thread = threading.Thread(target=lambda: setattr(self, "code", daemon.run()), name="daemon-under-test")
         thread.start()
         try:
@@ -321,4 +325,4 @@ class Room:
             assert not thread.is_alive(), self.lines.getvalue()
 
 
-_NO_FIGURES = LiveFigures("", None, None, None, {}, None, {}, {}, 0, None, False)
+NO_FIGURES = LiveFigures("", None, None, None, {}, None, {}, {}, 0, None, False)

@@ -29,6 +29,8 @@ class DaemonProcess:
         self.cli = cli
         self.process = process
         self._log = log
+        self._read_bytes = 0
+        self._lines: list[dict[str, Any]] = []
 
     @property
     def text(self) -> str:
@@ -38,7 +40,13 @@ class DaemonProcess:
     @property
     def log(self) -> list[dict[str, Any]]:
         """Its log lines so far."""
-        return [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
+        with Path(self._log.name).open("rb") as file:
+            file.seek(self._read_bytes)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read_bytes += len(whole)
+        self._lines += [json.loads(line) for line in whole.splitlines() if line.startswith(b"{")]
+        return self._lines
 
     def events(self, name: str, **fields: object) -> list[dict[str, Any]]:
         """The log lines of an event whose fields have these values."""
@@ -72,10 +80,10 @@ class DaemonProcess:
         return self.wait_for_end()
 
     def back_up(self) -> dict[str, Any]:
-        """Ask for a backup and wait for the end of its run; gives that line of the log."""
-        done = len(self.events("run.finished", operation="backup"))
+        """Ask for a backup and wait until it is published; gives that line of the log."""
+        done = len(self.events("backup.published"))
         self.send(signal.SIGUSR1)
-        return self.wait_for("run.finished", operation="backup", count=done + 1)
+        return self.wait_for("backup.published", count=done + 1)
 
 
 @contextmanager

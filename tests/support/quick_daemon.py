@@ -1,6 +1,6 @@
 """The daemon of `backupd run`, short of patience: `python -m tests.support.quick_daemon '{"stall_seconds": 1}'`.
 
-What can be said: `jitter`, `lock_pause`, `first_pause` (before a failed slot is tried again), `stall_seconds`,
+It serves no pages. What can be said: `jitter`, `lock_pause`, `first_pause` (before a failed slot is tried again), `stall_seconds`,
 `deadline_seconds`, `stale_after`, all in seconds. What is not said is as in the product,
 but for the jitter, which is 0.
 """
@@ -16,7 +16,9 @@ from datetime import timedelta
 from backupd.cli.entrance import Entrance
 from backupd.cli.run_command import DaemonParts
 from backupd.daemon import Daemon, Services, Surroundings
+from backupd.metrics import Figures, Metrics
 from backupd.sdnotify import ServiceManager
+from tests.support.daemon_room import NO_FIGURES
 
 
 class QuickParts(DaemonParts):
@@ -49,8 +51,7 @@ def main() -> int:
         parts.state_directory,
         entrance.clock,
         ServiceManager(entrance.environ),
-        parts.metrics,
-        serve=parts.serve,
+        Metrics(lambda: Figures(NO_FIGURES, None)),
         jitter=lambda: figures.get("jitter", 0.0),
         lock_pause_seconds=figures.get("lock_pause", 5.0),
     )

@@ -6,18 +6,27 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from backupd.backup import BackupRequest
 from backupd.daemon import Joined
+from backupd.daemon.agenda import Agenda
+from backupd.daemon.messenger import Messenger
+from backupd.daemon.operations import Operations
+from backupd.daemon.staleness import Staleness
+from backupd.daemon.worker import Guard, Task
 from backupd.errors import ConfigError, ExitCode, ProjectUnreachable
 from backupd.model import Backup, BackupType, Run, ShouldStop, Status, Trigger
 from tests.support.backup_rows import backup_row
 from tests.support.daemon_room import Room
 from tests.support.processes import wait_until
+
+MANUAL = BackupType.MANUAL
 
 
 @pytest.fixture
@@ -28,43 +37,49 @@ def room(tmp_path: Path) -> Room:
     return made
 
 
+class Ear:
+    """Where systemd would listen. Takes every message at once: a full queue would hold the daemon up."""
+
+    def __init__(self, bound: socket.socket) -> None:
+        self.address = bound.getsockname()
+        self.messages: list[str] = []
+        self.closed = threading.Event()
+        self._bound = bound
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def wait_for(self, text: str, *, count: int = 1) -> int:
+        """Wait until so many messages contain `text`; gives the position of the last of them."""
+        wait_until(lambda: sum(text in message for message in self.messages) >= count, f"{count} {text}", seconds=10)
+        return [number for number, message in enumerate(self.messages) if text in message][count - 1]
+
+    def close(self) -> None:
+        """Listen no more."""
+        self.closed.set()
+        self._thread.join()
+
+    def _listen(self) -> None:
+        while not self.closed.is_set():
+            with suppress(TimeoutError):
+                self.messages.append(self._bound.recv(4096).decode())
+
+
 @pytest.fixture
-def listener(tmp_path: Path) -> Iterator[socket.socket]:
-    """A socket bound where systemd would listen."""
+def ear(tmp_path: Path) -> Iterator[Ear]:
+    """A service manager's ear on a real socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
         bound.bind(str(tmp_path / "notify"))
-        bound.settimeout(5)
-        yield bound
+        bound.settimeout(0.05)
+        listening = Ear(bound)
+        yield listening
+        listening.close()
 
 
-def under_systemd(directory: Path, listener: socket.socket, *, watchdog_seconds: float = 60) -> Room:
+def under_systemd(directory: Path, ear: Ear) -> Room:
     """A room with a service manager."""
-    made = Room(
-        directory,
-        {"NOTIFY_SOCKET": listener.getsockname(), "WATCHDOG_USEC": str(int(watchdog_seconds * 1_000_000))},
-    )
+    made = Room(directory, {"NOTIFY_SOCKET": ear.address, "WATCHDOG_USEC": "60000000"})
     made.settle()
     return made
-
-
-def received(listener: socket.socket, until: str) -> list[str]:
-    """The messages up to and with the first that contains `until`."""
-    messages = [listener.recv(4096).decode()]
-    while until not in messages[-1]:
-        messages.append(listener.recv(4096).decode())
-    return messages
-
-
-def drained(listener: socket.socket) -> list[str]:
-    """The messages that have arrived by now."""
-    messages = []
-    listener.setblocking(False)
-    while True:
-        try:
-            messages.append(listener.recv(4096).decode())
-        except BlockingIOError:
-            listener.settimeout(5)
-            return messages
 
 
 def good(room: Room, age: timedelta) -> Backup:
@@ -258,60 +273,55 @@ def test_guard_stall_stops_a_run_and_the_record_says_why(room: Room) -> None:
     assert "no progress" in room.ears.events[0].body
 
 
-def test_loop_with_a_worker_that_hangs_starves_the_watchdog(tmp_path: Path, listener: socket.socket) -> None:
+def test_loop_with_a_worker_that_hangs_starves_the_watchdog(tmp_path: Path, ear: Ear) -> None:
     """While the worker moves WATCHDOG=1 comes; when it has hung for too long, it does not."""
-    room = under_systemd(tmp_path, listener)
+    room = under_systemd(tmp_path, ear)
     room.hold_backups()
     with room.living() as daemon:
         room.signals.send(signal.SIGUSR1)
         assert room.reached.wait(10)
-        received(listener, "WATCHDOG=1")
+        ear.wait_for("WATCHDOG=1", count=len(ear.messages) // 2)
         assert daemon.state().hung is False
         room.time.go_on(timedelta(seconds=600 + 121))
         room.turn()
-        drained(listener)
-        room.turn()
-        starved = drained(listener)
         assert daemon.state().hung is True
-    assert starved
-    assert not [message for message in starved if "WATCHDOG" in message]
+        fed, status = (sum(word in message for message in ear.messages) for word in ("WATCHDOG", "STATUS"))
+        ear.wait_for("STATUS", count=status + 3)
+        assert sum("WATCHDOG" in message for message in ear.messages) == fed
 
 
-def test_loop_tells_the_service_manager_ready_only_after_the_reconciliation(
-    tmp_path: Path, listener: socket.socket
-) -> None:
+def test_loop_tells_the_service_manager_ready_only_after_the_reconciliation(tmp_path: Path, ear: Ear) -> None:
     """Before READY there is only status and patience; with it comes the line with the next run."""
-    room = under_systemd(tmp_path, listener)
+    room = under_systemd(tmp_path, ear)
     with room.living():
-        messages = received(listener, "READY=1")
-        ready_at = next(number for number, line in enumerate(room.log) if line["event"] == "daemon.started")
-        events = [(line["event"], line.get("operation")) for line in room.log[:ready_at]]
+        ready = ear.wait_for("READY=1")
+        started = next(number for number, line in enumerate(room.log) if line["event"] == "daemon.started")
+        events = [(line["event"], line.get("operation")) for line in room.log[:started]]
     assert ("run.finished", "rescan") in events
-    assert messages[-1] == "READY=1\nSTATUS=idle; next daily_backup 2026-11-23 02:00 UTC"
-    assert not [message for message in messages[:-1] if "READY" in message]
-    assert [message for message in messages[:-1] if "EXTEND_TIMEOUT_USEC" in message]
+    assert ear.messages[ready] == "READY=1\nSTATUS=idle; next daily_backup 2026-11-23 02:00 UTC"
+    assert [message for message in ear.messages[:ready] if "EXTEND_TIMEOUT_USEC" in message]
 
 
-def test_loop_tells_the_service_manager_of_a_reload(tmp_path: Path, listener: socket.socket) -> None:
+def test_loop_tells_the_service_manager_of_a_reload(tmp_path: Path, ear: Ear) -> None:
     """RELOADING with the time, then READY again, also when the new configuration is refused."""
-    room = under_systemd(tmp_path, listener)
+    room = under_systemd(tmp_path, ear)
     with room.living():
-        received(listener, "READY=1")
+        ear.wait_for("READY=1")
         room.trouble = ConfigError("schedule.daily_backup is '25:00'; it must be a time")
         room.signals.send(signal.SIGHUP)
-        begun = received(listener, "RELOADING=1")[-1]
-        assert "MONOTONIC_USEC=" in begun
-        received(listener, "READY=1")
+        begun = ear.wait_for("RELOADING=1")
+        assert ear.wait_for("READY=1", count=2) > begun
+        assert "MONOTONIC_USEC=" in ear.messages[begun]
         room.wait_for("config.rejected", error="schedule.daily_backup is '25:00'; it must be a time")
 
 
-def test_loop_tells_the_service_manager_that_it_stops(tmp_path: Path, listener: socket.socket) -> None:
-    """STOPPING comes first, with a request for the time it takes."""
-    room = under_systemd(tmp_path, listener)
+def test_loop_tells_the_service_manager_that_it_stops(tmp_path: Path, ear: Ear) -> None:
+    """STOPPING comes, with a request for the time it takes, and the end is in order."""
+    room = under_systemd(tmp_path, ear)
     with room.living():
-        received(listener, "READY=1")
-    messages = received(listener, "EXTEND_TIMEOUT_USEC")
-    assert messages[-2].startswith("STOPPING=1")
+        ear.wait_for("READY=1")
+    stopping = ear.wait_for("STOPPING=1")
+    wait_until(lambda: "EXTEND_TIMEOUT_USEC" in "".join(ear.messages[stopping + 1 :]), "more time is asked for")
     assert room.code == ExitCode.OK
 
 
@@ -360,7 +370,7 @@ def test_loop_survives_a_bug_in_a_reload(room: Room) -> None:
 def test_loop_request_from_a_thread_is_answered_with_its_id(room: Room) -> None:
     """A page or an API asks from another thread; the backup has the id it was told."""
     with room.living() as daemon:
-        backup_id = daemon.request_backup(BackupType.MANUAL, Trigger.WEB)
+        backup_id = daemon.request_backup(MANUAL, Trigger.WEB)
         room.wait_for("run.finished", operation="backup")
         (taken,) = room.catalog.backups()
     assert (taken.backup_id, taken.trigger) == (backup_id, Trigger.WEB)
@@ -370,9 +380,31 @@ def test_loop_request_during_a_backup_joins_it(room: Room) -> None:
     """The answer names the backup under way."""
     room.hold_backups()
     with room.living() as daemon:
-        first = daemon.request_backup(BackupType.MANUAL, Trigger.WEB)
+        first = daemon.request_backup(MANUAL, Trigger.WEB)
         assert room.reached.wait(10)
-        assert daemon.request_backup(BackupType.MANUAL, Trigger.API) == Joined(str(first))
+        assert daemon.request_backup(MANUAL, Trigger.API) == Joined(str(first))
+
+
+def test_loop_request_after_the_end_of_a_run_is_a_backup_of_its_own(room: Room) -> None:
+    """Who asks when the archive is published already, and only the worker is not yet free, does not join it."""
+    services = room.build()
+    agenda = Agenda(services, room.surroundings, Staleness(room.time.now))
+    guard = Guard(deadline_seconds=60, stall_seconds=60)
+    operations = Operations(services, room.time.clock, Messenger(lambda: None), room.metrics)
+    held = threading.Event()
+
+    def work() -> None:
+        operations.back_up(BackupRequest("first", MANUAL, Trigger.SIGNAL, "Test"), guard)
+        room.reached.set()
+        held.wait(20)
+
+    agenda.worker.start(Task("backup", Trigger.SIGNAL, room.time.now, guard, work, "first"))
+    assert room.reached.wait(10)
+    answer = agenda.ask(MANUAL, Trigger.WEB)
+    held.set()
+    assert agenda.worker.close(10)
+    assert agenda.waiting is not None
+    assert agenda.waiting.backup_id == answer
 
 
 def test_loop_stopped_during_a_backup_records_it_as_interrupted(room: Room) -> None:
