@@ -25,6 +25,7 @@ COMMANDS = {
     "cleanup": "cleanup_command:cleanup",
     "status": "status_command:status",
     "check": "check_command:check",
+    "login-link": "login_link_command:login_link",
     "config": "config_command:config",
     "monitoring": "monitoring_command:monitoring",
     "install-service": "install_service_command:install_service",

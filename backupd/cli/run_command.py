@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,11 +14,11 @@ import click
 from backupd.catalog import Catalog
 from backupd.cli.building import build_notifier, retention_policy, stale_after
 from backupd.cli.entrance import Entrance
-from backupd.config import Config, ProjectSettings, Secret
+from backupd.cli.serving import Serving
+from backupd.config import Config, ProjectSettings
 from backupd.daemon import DAILY_BACKUP, WEEKLY_CLEANUP, Daemon, Services, Signals, Surroundings
 from backupd.errors import BackupdError, CatalogError, ConfigError, ExitCode
 from backupd.log import Logger, make_logger
-from backupd.metrics import Figures, Metrics
 from backupd.model import ShouldStop
 from backupd.notify import Origin
 from backupd.project import Project, Traffic, require_full_sight
@@ -28,7 +26,6 @@ from backupd.runner import Runner
 from backupd.sdnotify import ServiceManager
 from backupd.slots import RetryPolicy, Timetable
 from backupd.store import open_store
-from backupd.web import Address, Listener, Pages, Sources, View, make_app
 
 
 @click.command()
@@ -51,8 +48,8 @@ def run(entrance: Entrance) -> ExitCode:
             parts.state_directory,
             entrance.clock,
             ServiceManager(entrance.environ),
-            parts.metrics,
-            serve=parts.serve,
+            parts.pages.metrics,
+            serve=parts.pages.serve,
             signals=signals,
         )
         return Daemon(parts, around).run()
@@ -73,27 +70,7 @@ class DaemonParts:
         self._catalog = entrance.catalog
         self._identity = _identity(self._file)
         self._services: Services | None = None
-        self._view: View | None = None
-        self.metrics = Metrics(self._figures)
-
-    @contextmanager
-    def serve(self, daemon: Daemon) -> Iterator[None]:
-        """Serve the pages of a daemon while the block lasts. Raises BackupdError when the address is taken."""
-        config = self._entrance.config
-        self._view = View(self._sources(daemon, config))
-        address = config.section("web")["listen"]
-        if address is None:
-            yield
-            return
-        token = config.section("web")["metrics_token"]
-        pages = Pages(self._view, self.metrics, metrics_token=Secret(token) if token else None)
-        listener = Listener(make_app(pages), Address(*address))
-        listener.start()
-        daemon.services.log.info("listener.started", address=str(listener.address))
-        try:
-            yield
-        finally:
-            listener.stop()
+        self.pages = Serving(entrance, self._traffic)
 
     def build(self) -> Services:
         """Read the configuration anew and build the parts of it. Raises ConfigError, KeyRefused and StoreError."""
@@ -106,6 +83,7 @@ class DaemonParts:
         log = self._logger(config)
         for warning in config.warnings:
             log.warning("config.doubtful", warning=warning)
+        self.pages.use(config)
         self._services = self._build(config, log)
         return self._services
 
@@ -150,26 +128,6 @@ class DaemonParts:
             stale_after=stale_after(config),
             deadline_seconds=schedule.deadline_hours * 3600.0,
             stall_seconds=schedule.stall_minutes * 60.0,
-        )
-
-    def _figures(self) -> Figures:
-        if self._view is None:
-            message = "nothing is served yet"
-            raise RuntimeError(message)
-        return self._view.figures()
-
-    def _sources(self, daemon: Daemon, config: Config) -> Sources:
-        return Sources(
-            catalog_file=self._file,
-            clock=self._entrance.clock,
-            log=daemon.services.log,
-            daemon=daemon.state,
-            store=lambda: daemon.services.store,
-            key_kind=lambda: daemon.services.key_kind,
-            stale_after=lambda: daemon.services.stale_after,
-            traffic=self._traffic,
-            count_catalog_error=self.metrics.catalog_errors.inc,
-            show_tables=config.section("web")["table_metrics"],
         )
 
     def _logger(self, config: Config) -> Logger:

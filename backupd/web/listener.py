@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import ssl
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from backupd.errors import BackupdError
 
 _START_SECONDS = 10.0
 _STOP_SECONDS = 2
 _POLL_SECONDS = 0.01
+_HEAD_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +33,81 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Listener:
-    """One HTTP listener. `start` returns when it takes connections, `stop` when it no longer does."""
+@dataclass(frozen=True, slots=True)
+class Transport:
+    """How the listener speaks: with TLS when it is given a certificate and key, and whose word it takes on clients."""
 
-    def __init__(self, app: Any, address: Address) -> None:
+    certificate: str | None = None
+    key: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP whose patience ends: whoever does not send a whole request head within seconds is let go."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(_HEAD_SECONDS, self._lose_patience)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what came; while it is no whole request head, patience runs out."""
+        super().data_received(data)
+        if not self._waits_for_head():
+            self._stop_waiting()
+        elif self._patience is None:
+            self._patience = self.loop.call_later(_HEAD_SECONDS, self._lose_patience)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing any more."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _waits_for_head(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is None or cycle.response_complete
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _lose_patience(self) -> None:
+        self._patience = None
+        if self._waits_for_head():
+            self.transport.abort()
+
+
+class Listener:
+    """One HTTP listener. `start` returns when it takes connections, `stop` when it no longer does.
+
+    `on_stop` is called first when it stops: whatever goes on for long, such as a stream, has to end then.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        address: Address,
+        *,
+        transport: Transport | None = None,
+        on_stop: Callable[[], None] = lambda: None,
+    ) -> None:
         self._asked = address
+        self._on_stop = on_stop
+        self._transport = transport = transport or Transport()
         self._socket: socket.socket | None = None
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
+                http=PatientProtocol,
+                ws="none",
                 lifespan="off",
+                proxy_headers=bool(transport.trusted_proxies),
+                forwarded_allow_ips=list(transport.trusted_proxies),
+                ssl_certfile=transport.certificate,
+                ssl_keyfile=transport.key,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -56,7 +126,8 @@ class Listener:
         return Address(self._asked.host, port)
 
     def start(self) -> None:
-        """Begin to listen. Raises BackupdError when the address is taken or not ours."""
+        """Begin to listen. Raises BackupdError when the address is taken or not ours, or for a bad certificate."""
+        self._check_certificate()
         try:
             family, _, _, _, place = socket.getaddrinfo(
                 self._asked.host, self._asked.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -77,8 +148,22 @@ class Listener:
                 raise BackupdError(f"the listener on {self._asked} did not start")
             time.sleep(_POLL_SECONDS)
 
+    def _check_certificate(self) -> None:
+        """Say now what is wrong with it; in its thread the server could only die of it."""
+        certificate, key = self._transport.certificate, self._transport.key
+        if certificate is None:
+            return
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        except (OSError, ssl.SSLError) as error:
+            raise BackupdError(
+                f"TLS cannot be spoken with web.tls_certificate {certificate}: {error.strerror or error}",
+                hint="Both it and web.tls_key must be PEM files that belong together and that this user may read.",
+            ) from error
+
     def stop(self) -> None:
         """Take no more connections, and let go of those there are within seconds."""
+        self._on_stop()
         self._server.should_exit = True
         self._thread.join(_STOP_SECONDS + 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -53,6 +54,8 @@ class View:
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
         self._catalog: Catalog | None = None
+        self._identity: tuple[int, int] | None = None
+        self._opening = threading.Lock()
         self._figures: tuple[int, CatalogFigures] | None = None
 
     def close(self) -> None:
@@ -78,7 +81,7 @@ class View:
         sources = self._sources
         now, state = sources.clock(), sources.daemon()
         try:
-            catalog = self._open()
+            catalog = self.catalog()
             last_success = catalog.last_completed()
             recent = catalog.backups(limit=5)
             missing = catalog.statistics().missing
@@ -103,7 +106,7 @@ class View:
     def _catalog_figures(self) -> CatalogFigures | None:
         """The catalog's figures, worked out anew only when somebody has written to it since."""
         try:
-            catalog = self._open()
+            catalog = self.catalog()
             version = catalog.data_version()
             if self._figures is None or self._figures[0] != version:
                 self._figures = version, catalog.figures(with_tables=self._sources.show_tables)
@@ -125,21 +128,28 @@ class View:
             requests=dict(sources.traffic.requests),
             retries=dict(sources.traffic.retries),
             received_bytes=sources.traffic.received_bytes,
-            store_free_bytes=self._free_bytes(),
+            store_free_bytes=self.free_bytes(),
             legacy_api_key=sources.key_kind() is KeyKind.LEGACY_SERVICE_ROLE,
         )
 
-    def _free_bytes(self) -> int | None:
+    def catalog(self) -> Catalog:
+        """The catalog, opened anew when its file is another one than before. Raises CatalogError."""
+        with self._opening:
+            identity = _identity(self._sources.catalog_file)
+            if self._catalog is None or identity != self._identity:
+                self.close()
+                file = self._sources.catalog_file
+                self._catalog = Catalog.open(file, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
+                self._identity = _identity(file)
+            return self._catalog
+
+    def free_bytes(self) -> int | None:
+        """How much can still be put into the store; None where nobody can tell."""
         try:
             return self._sources.store().free_bytes()
         except StoreError as error:
             self._sources.log.warning("store.unreadable", error=error.message)
             return None
-
-    def _open(self) -> Catalog:
-        if self._catalog is None:
-            self._catalog = Catalog.open(self._sources.catalog_file, busy_timeout_seconds=_BUSY_TIMEOUT_SECONDS)
-        return self._catalog
 
     def _note(self, error: CatalogError) -> None:
         """Count and log it, and open the file anew the next time: it may have been mended or replaced."""
@@ -147,3 +157,12 @@ class View:
         self._sources.count_catalog_error()
         self._figures = None
         self.close()
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Which file this is; None when there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
