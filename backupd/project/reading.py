@@ -11,7 +11,7 @@ from backupd.project.connection import Connection
 from backupd.project.paging import PageSize
 from backupd.project.rows import split_rows
 from backupd.project.unreadable import explain
-from backupd.project.walking import Rows, Walk, count_rows
+from backupd.project.walking import ONE_READER, Readers, Rows, Walk, count_rows
 
 _ROWS_BEFORE_DOUBT = 10_000
 
@@ -35,14 +35,17 @@ def read_table(
     page_rows: int,
     without: Sequence[str] = (),
     on_count: OnProgress = ignore_progress,
+    readers: Readers = ONE_READER,
 ) -> Generator[Rows, None, TableOutcome]:
     """Yield the rows of `table` page by page; the generator's value is the outcome.
 
     `without` are heaps (`tableoid` values) to leave out: tables that inherit from this one and are read by
-    themselves. Raises KeyRefused, ProjectUnreachable and Interrupted; whatever concerns this table alone is in the
-    outcome.
+    themselves. `readers` may share a large table. Raises KeyRefused, ProjectUnreachable and Interrupted; whatever
+    concerns this table alone is in the outcome.
     """
-    reader = _TableReader(connection, table, page_rows, tuple(without))
+    size = PageSize(most_rows=page_rows, target_bytes=connection.page_bytes)
+    walk = Walk(connection, table, size, without, readers)
+    reader = _TableReader(connection, table, walk, tuple(without))
     try:
         yield from reader.pages(on_count)
     except TableUnreadable as error:
@@ -53,12 +56,11 @@ def read_table(
 class _TableReader:
     """One table while it is read: the walk, what came of it, and the counts."""
 
-    def __init__(self, connection: Connection, table: Table, page_rows: int, without: tuple[str, ...]) -> None:
+    def __init__(self, connection: Connection, table: Table, walk: Walk, without: tuple[str, ...]) -> None:
         self._connection = connection
         self._table = table
         self._without = without
-        size = PageSize(most_rows=page_rows, target_bytes=connection.page_bytes)
-        self._walk = Walk(connection, table, size, without)
+        self._walk = walk
         self._received = 0
         self._before: Count | None = None
         self._after: Count | None = None

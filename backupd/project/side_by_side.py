@@ -39,9 +39,15 @@ class Lane(Generic[Page, Outcome]):
     raised is raised by the iteration. A lane holds a few pages at most: the reader waits for the writer.
     """
 
-    def __init__(self, read: Callable[[], Generator[Page, None, Outcome]], abandoned: threading.Event) -> None:
+    def __init__(
+        self,
+        read: Callable[[], Generator[Page, None, Outcome]],
+        abandoned: threading.Event,
+        taken: threading.Event,
+    ) -> None:
         self._read = read
         self._abandoned = abandoned
+        self._taken = taken
         self._ahead: queue.Queue[Page | _End[Outcome] | _Failure] = queue.Queue(_PAGES_AHEAD)
         self._outcome: _End[Outcome] | None = None
 
@@ -54,6 +60,7 @@ class Lane(Generic[Page, Outcome]):
         return self._outcome.outcome
 
     def __iter__(self) -> Iterator[Page]:
+        self._taken.set()
         while True:
             item = self._ahead.get()
             if isinstance(item, _Failure):
@@ -105,15 +112,19 @@ def yield_from(pages: Generator[Page, None, Outcome], put: Callable[[Page], None
 
 @contextmanager
 def side_by_side(
-    reads: Sequence[Callable[[], Generator[Page, None, Outcome]]], at_once: int, abandoned: threading.Event
+    reads: Sequence[Callable[[], Generator[Page, None, Outcome]]],
+    at_once: int,
+    abandoned: threading.Event,
+    taken: Sequence[threading.Event] | None = None,
 ) -> Iterator[list[Lane[Page, Outcome]]]:
     """Start reading; give one lane for each of `reads`, to be taken in order.
 
     At most `at_once` lanes are being read at any time, the first ones first, so the lane that is taken is always
     among them. Leaving the block sets `abandoned` and waits for the readers to notice: those that wait for a server
-    had better watch it too.
+    had better watch it too. An event of `taken`, one for each of `reads`, is set when somebody begins to take the lane.
     """
-    lanes = [Lane(read, abandoned) for read in reads]
+    events = taken if taken is not None else [threading.Event() for _ in reads]
+    lanes = [Lane(read, abandoned, event) for read, event in zip(reads, events, strict=True)]
     with ThreadPoolExecutor(at_once, thread_name_prefix="reader") as pool:
         for lane in lanes:
             pool.submit(lane.fill)

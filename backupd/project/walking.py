@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from backupd.errors import TableUnreadable
-from backupd.model import Count, Paging, Table
+from backupd.model import Count, Paging, ShouldStop, Table
 from backupd.project.answers import PAST_THE_END, STATEMENT_TIMEOUT, ColumnRefused, PageTooLarge, StatementTimeout
 from backupd.project.connection import LARGEST_ANSWER_BYTES, Answer, Connection
 from backupd.project.paging import KeyCursor, PageSize, PositionCursor, quote_name
+from backupd.project.ranges import SCALES, KeyRange, read_in_ranges, worth_sharing
 from backupd.project.rows import MalformedPage, NotALiteral, Row, key_of, split_rows, take_position
 
 Rows = Sequence[Row]
@@ -28,9 +30,24 @@ _PLAIN_TYPES = frozenset(
 _NOT_WRITABLE = "jsonb"
 """As a key: its JSON text does not tell a string from what PostgreSQL calls a string."""
 
+_PAGES_BEFORE_SHARING = 4
+_PAGES_WORTH_SHARING = 4
+"""Several readers are worth their while from eight pages on."""
+
 _SLOW_QUERY_HINT = (
     "In the SQL editor: alter role service_role set statement_timeout = '60s'; then: notify pgrst, 'reload config';"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """How many may read one table at a time, and whether anybody waits for it yet: until then one is enough."""
+
+    at_once: int = 1
+    wanted: Callable[[], bool] = lambda: True
+
+
+ONE_READER = Readers()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +62,27 @@ class _Way:
 class Walk:
     """One walk over one table. `paging` says by which way, None before the first page was asked for.
 
-    `without` are heaps (`tableoid` values) to leave out.
+    `without` are heaps (`tableoid` values) to leave out. Where `readers` are several and the key is one whose ranges
+    can be cut, what is left after a few pages is read in ranges side by side.
     """
 
-    def __init__(self, connection: Connection, table: Table, size: PageSize, without: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        table: Table,
+        size: PageSize,
+        without: Sequence[str] = (),
+        readers: Readers = ONE_READER,
+    ) -> None:
         self.paging: Paging | None = None
         self.unusable_key: str | None = None
         """Why the table's key could not be used, None when it was or there is none."""
         self._connection = connection
         self._table = table
-        self._size = size
         self._without = without
+        self._readers = readers
+        self._fetcher = _Fetcher(connection, table, size, without)
+        self._page = self._fetcher.page
 
     def __iter__(self) -> Iterator[Rows]:
         """Yield non-empty pages until one comes back empty. Raises what `Connection.send` raises."""
@@ -82,7 +109,7 @@ class Walk:
         yield _Way(Paging.OFFSET, partial(self._by_offset, self._surely_sortable()))
 
     def _sortable(self) -> list[str]:
-        return [column.name for column in self._table.columns if column.type.removesuffix("[]") not in _UNSORTABLE]
+        return [column.name for column in self._table.columns if column.type not in _UNSORTABLE]
 
     def _surely_sortable(self) -> list[str]:
         return [column.name for column in self._table.columns if column.type in _PLAIN_TYPES]
@@ -90,6 +117,8 @@ class Walk:
     def _by_key(self, columns: tuple[str, ...]) -> Iterator[Rows]:
         self._require_writable(columns)
         cursor: KeyCursor | None = KeyCursor(columns)
+        sharing = self._readers.at_once > 1
+        pages = 0
         while cursor is not None:
             rows = self._page("*", cursor.order, cursor.conditions)
             if not rows:
@@ -99,6 +128,41 @@ class Walk:
             _require_progress(cursor.after, last)
             cursor = cursor.advance(first, last, len(rows))
             yield rows
+            pages += 1
+            if sharing and pages >= _PAGES_BEFORE_SHARING and self._readers.wanted():
+                sharing = False
+                if left := self._worth_sharing(columns, rows):
+                    del rows
+                    yield from read_in_ranges(left, self._fetch_for, self._readers.at_once)
+                    return
+
+    def _worth_sharing(self, columns: tuple[str, ...], rows: Rows) -> KeyRange | None:
+        """What is left of the table behind `rows`, None where one reader does as well."""
+        types = {column.name: column.type for column in self._table.columns}
+        scale = SCALES.get(types.get(columns[0], "")) if len(columns) == 1 else None
+        if scale is None:
+            return None
+        seen = KeyRange(columns[0], scale, after=0, until=None, end=0)
+        first, last = seen.key(rows[0]), seen.key(rows[-1])
+        left = KeyRange(columns[0], scale, last, None, last, len(rows) / max(last - first, 1))
+        end = self._last_key(left)
+        left = replace(left, end=end)
+        return left if worth_sharing(left, _PAGES_WORTH_SHARING * len(rows)) else None
+
+    def _last_key(self, left: KeyRange) -> int:
+        """The last key there is now. A table that will not say is read by one reader."""
+        query = start_query(self._connection, self._table, quote_name(left.column), self._without)
+        query = query.or_(left.conditions).order(quote_name(left.column), desc=True).limit(1)
+        try:
+            rows, _ = self._connection.send(query.request, f"the last key of {self._table.name}", _page_and_size)
+        except TableUnreadable:
+            return left.after
+        return left.key(rows[0]) if rows else left.after
+
+    def _fetch_for(self, is_over: ShouldStop) -> Callable[[KeyRange], Rows]:
+        """A reader's own way of fetching: it learns by itself how large its pages may be."""
+        fetcher = self._fetcher.stopping_also(is_over)
+        return lambda part: fetcher.page("*", part.order, part.conditions)
 
     def _require_writable(self, columns: tuple[str, ...]) -> None:
         for column in self._table.columns:
@@ -135,7 +199,23 @@ class Walk:
                 return []
             raise
 
-    def _page(self, columns: str, order: Sequence[str], conditions: str | None, *, offset: int | None = None) -> Rows:
+
+class _Fetcher:
+    """Fetches pages of one table, and learns how large they may be."""
+
+    def __init__(self, connection: Connection, table: Table, size: PageSize, without: Sequence[str]) -> None:
+        self._connection = connection
+        self._table = table
+        self._size = size
+        self._without = without
+
+    def stopping_also(self, condition: ShouldStop) -> _Fetcher:
+        """Another one that knows as much as this one, for a reader that must stop in one more case."""
+        connection = self._connection.stopping_also(condition)
+        return _Fetcher(connection, self._table, copy.copy(self._size), self._without)
+
+    def page(self, columns: str, order: Sequence[str], conditions: str | None, *, offset: int | None = None) -> Rows:
+        """The rows after `conditions`, as many as the server can give in one go."""
         while True:
             query = start_query(self._connection, self._table, columns, self._without)
             for column in order:

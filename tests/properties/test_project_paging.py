@@ -17,13 +17,13 @@ from backupd.sandbox.query import Condition, Filter, Query, parse_query
 Row = tuple[str, ...]
 COLUMNS = ("org", "and", 'Key, "One"')
 AWKWARD = ["", "a,b", "(p)", 'q"', "back\\", "é", "null", "*", "%25", "and(a.eq.1)", " ", "+"]
-GROUP_SIZES = [1, 2, 63, 64, 65, 130]
+GROUP_SIZES = [1, 63, 64, 65, 130, 300]
 
 texts = st.sampled_from(AWKWARD) | st.text(max_size=4)
-groups = st.dictionaries(st.tuples(texts, texts), st.sampled_from(GROUP_SIZES), max_size=4)
+groups = st.dictionaries(st.tuples(texts, texts), st.sampled_from(GROUP_SIZES), min_size=2, max_size=4)
 loose = st.sets(st.tuples(texts, texts, texts), max_size=40)
-page_sizes = st.sampled_from([1, 2, 7, 64, 100, 1000])
-caps = st.sampled_from([3, 10, 64, 99, 1000])
+page_sizes = st.sampled_from([7, 64, 65, 100, 1000])
+caps = st.sampled_from([10, 64, 99, 1000])
 
 
 class Server:
@@ -76,8 +76,8 @@ def as_text(_: str, value: str) -> object:
     return value
 
 
-@settings(max_examples=60, deadline=None)
-@given(groups, loose, st.integers(1, 3), page_sizes, caps)
+@settings(max_examples=30, deadline=None)
+@given(groups, loose, st.sampled_from([3, 3, 2, 1]), page_sizes, caps)
 def test_key_walk_gives_each_row_once(
     sizes: dict[tuple[str, str], int], more: set[Row], width: int, limit: int, cap: int
 ) -> None:
@@ -88,8 +88,8 @@ def test_key_walk_gives_each_row_once(
     assert list(walk_by_key(server, width, limit, lambda: None)) == sorted(rows)
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.sampled_from([1, 64, 130]), loose, st.lists(loose), st.lists(loose), page_sizes, caps)
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([1, 64, 300]), loose, st.lists(loose), st.lists(loose), page_sizes, caps)
 def test_key_walk_while_rows_come_and_go_gives_each_row_that_stays_once(
     size: int, first: set[Row], inserted: list[set[Row]], deleted: list[set[Row]], limit: int, cap: int
 ) -> None:
@@ -111,7 +111,7 @@ def test_key_walk_while_rows_come_and_go_gives_each_row_that_stays_once(
     assert staying <= set(came) <= seen_at_all
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(groups, page_sizes, caps)
 def test_key_walk_needs_few_requests(sizes: dict[tuple[str, str], int], limit: int, cap: int) -> None:
     """A page for each full page, and at most one more for the end of each group that was held, and the table's."""
@@ -131,7 +131,7 @@ holes = st.sampled_from([0, 0, 0, 1, 40, 5000, 10**6])
 heaps = st.lists(st.lists(st.tuples(holes, st.integers(1, 5)), max_size=60), max_size=3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(heaps, st.sampled_from([1, 64, 100, 1000]), caps)
 def test_position_walk_gives_each_row_once(contents: list[list[tuple[int, int]]], limit: int, cap: int) -> None:
     """Heaps with holes of any size, one heap or several: every row, in order, and none twice."""

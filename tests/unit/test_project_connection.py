@@ -77,15 +77,23 @@ def fetch(connection: Connection, **changes: Any) -> list[bytes]:
         connection.close()
 
 
-def test_send_goes_out_with_the_key_in_apikey_alone_and_our_own_name(proxy: FaultProxy) -> None:
-    """A secret key is not a JWT; a browser's User-Agent is refused."""
+def test_send_goes_out_under_our_own_name(proxy: FaultProxy) -> None:
+    """A browser's User-Agent is refused together with a secret key."""
     proxy.always(do=answer(200, body="[]"))
     fetch(connect(proxy, FakeTime()))
     (request,) = proxy.requests
     assert request.headers["user-agent"].startswith("backupd/")
-    assert "authorization" not in request.headers
-    assert (request.path, request.query) == ("/rest/v1/users", (("select", "*"),))
     assert request.headers["accept-profile"] == "public"
+    assert (request.path, request.query) == ("/rest/v1/users", (("select", "*"),))
+
+
+def test_request_holds_a_secret_key_in_apikey_alone(proxy: FaultProxy) -> None:
+    """It is not a JWT: a Bearer token that is none would be refused."""
+    connection = connect(proxy, FakeTime())
+    headers = connection.select(USERS).request.headers
+    connection.close()
+    assert headers["apikey"] == KEY
+    assert "authorization" not in headers
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 524])
