@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,10 +37,12 @@ def witness(on_progress: OnProgress = ignore_progress, should_stop: ShouldStop =
     return Witness(utc_now, on_progress, should_stop)
 
 
-def plan_of(project: Project, directory: Path, backup: Backup, **choice: Any) -> Plan:
+def plan_of(
+    project: Project, directory: Path, backup: Backup, *, own_project: str | None = None, **choice: Any
+) -> Plan:
     """The plan of a restore out of the store that `back_up` has put the archive into."""
     with _proven(directory, backup, witness()) as archive:
-        return plan_restore(project, archive, Choice(**choice), directory / "restores")
+        return plan_restore(project, archive, Choice(**choice), directory / "restores", own_project=own_project)
 
 
 def restore(
@@ -49,14 +51,15 @@ def restore(
     backup: Backup,
     *,
     watched_by: Witness | None = None,
-    change: Callable[[Plan], Plan] = lambda plan: plan,
+    confirmed: str | None = None,
     **choice: Any,
 ) -> RestoreReport:
     """A whole restore out of the store that `back_up` has put the archive into; what it raises goes through."""
     seen_by = watched_by or witness()
     with _proven(directory, backup, seen_by) as archive:
-        plan = change(plan_restore(project, archive, Choice(**choice), directory / "restores"))
-        return run_restore(project, archive, plan, directory / "restores", seen_by, confirmed=project.host)
+        plan = plan_restore(project, archive, Choice(**choice), directory / "restores")
+        host = project.host if confirmed is None else confirmed
+        return run_restore(project, archive, plan, directory / "restores", seen_by, confirmed=host)
 
 
 def dump(database_url: str) -> dict[str, list[str]]:
