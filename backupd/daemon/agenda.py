@@ -92,7 +92,7 @@ class Agenda:
 
     def _backup_under_way(self) -> str | None:
         task = self.worker.task
-        return task.backup_id if task is not None and not task.guard.is_over else None
+        return task.backup_id if task is not None and task.guard.may_be_joined else None
 
     def look(self) -> None:
         """Begin what comes next, if the worker is idle."""

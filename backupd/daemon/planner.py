@@ -102,6 +102,7 @@ class Planner:
         """Remember that an attempt at a slot begins; before it does, so that a crash does not repeat it for ever."""
         self._under_way.add(job)
         self._remember(SlotRecord(job, slot.slot_at, slot.attempt, self._clock(), settled=False))
+        self._log.info("slot.begun", job_name=job, slot_at=slot.slot_at.isoformat(), attempt=slot.attempt)
 
     def ended(self, job: str, slot: Due, *, success: bool) -> timedelta | None:
         """Remember how it ended; gives the pause before the next attempt, None when there will be none."""
@@ -121,8 +122,8 @@ class Planner:
         if not self._is_free():
             return
         slot = self.due(job)
-        if slot is not None and self._start(job, slot):
-            self._log.info("slot.begun", job_name=job, slot_at=slot.slot_at.isoformat(), attempt=slot.attempt)
+        if slot is not None:
+            self._start(job, slot)
 
     def _recall(self, job: str) -> SlotRecord | None:
         """What is remembered of a job: what the catalog says, or what could not be written or read there."""

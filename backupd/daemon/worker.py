@@ -35,11 +35,11 @@ class Guard:
         self._tables: dict[str, Progress] = {}
         self.latest: Progress | None = None
         self.reason: str | None = None
-        self.is_over = False
+        self._is_over = False
 
     def end(self) -> None:
         """The run has ended, and only its messages are left: whoever asks now wants another."""
-        self.is_over = True
+        self._is_over = True
 
     def on_progress(self, progress: Progress) -> None:
         """Take note that the run moves."""
@@ -80,6 +80,11 @@ class Guard:
         tables = list(self._tables.values())
         expected = sum(one.expected_rows or one.rows for one in tables)
         return min(1.0, sum(one.rows for one in tables) / expected) if expected else None
+
+    @property
+    def may_be_joined(self) -> bool:
+        """Whether the run can still answer somebody else's request: it has not ended, and is not being ended."""
+        return not (self._is_over or self._asked.is_set() or self.reason is not None)
 
     @property
     def is_hung(self) -> bool:

@@ -246,7 +246,7 @@ def test_slot_while_a_cli_backup_holds_the_lock_runs_afterwards(cli: Backupd, pr
             proxy.release()
             other.communicate(timeout=30)
             running.wait_for("run.finished", operation="backup", status="completed")
-            assert len(running.events("run.postponed")) == 1
+            assert len(running.events("run.postponed")) == len(running.events("slot.begun")) == 1
     record = slot(cli)
     assert record is not None
     assert (record.attempts, record.settled) == (1, True)
@@ -324,7 +324,7 @@ def test_start_with_a_catalog_that_is_none_is_refused_in_words(cli: Backupd) -> 
 def test_run_without_progress_is_stopped_and_says_why(cli: Backupd, proxy: FaultProxy) -> None:
     """A project that puts us off for ever: the run fails after schedule.stall_minutes, and the daemon goes on."""
     proxy.always(when=path("/rest/v1/users"), do=answer(503, headers={"Retry-After": "300"}))
-    with daemon(through(cli, proxy), stall_seconds=1) as running:
+    with daemon(through(cli, proxy), stall_seconds=5) as running:
         running.send(signal.SIGUSR1)
         assert "it made no progress" in running.wait_for("run.failed", operation="backup")["error"]
         proxy.clear()

@@ -1,8 +1,8 @@
 """The daemon of `backupd run`, short of patience: `python -m tests.support.quick_daemon '{"stall_seconds": 1}'`.
 
-It serves no pages. What can be said: `jitter`, `lock_pause`, `first_pause` (before a failed slot is tried again), `stall_seconds`,
-`deadline_seconds`, `stale_after`, all in seconds. What is not said is as in the product,
-but for the jitter, which is 0.
+It serves no pages. What can be said: `jitter`, `lock_pause`, `first_pause` (before a failed slot is tried again),
+`stall_seconds`, `deadline_seconds`, `stale_after`, all in seconds. What is not said is as in the product, but for the
+jitter, which is 0.
 """
 
 from __future__ import annotations

@@ -85,6 +85,16 @@ def test_guard_takes_being_asked_between_steps_for_progress() -> None:
         assert not watch.should_stop_between_steps()
 
 
+def test_guard_of_a_run_that_is_being_stopped_lets_nobody_join() -> None:
+    """A run that made no progress will fail: whoever asks meanwhile wants another."""
+    time = Time()
+    watch = guard(time)
+    assert watch.may_be_joined
+    time.seconds += 601
+    assert watch.should_stop()
+    assert not watch.may_be_joined
+
+
 @pytest.mark.parametrize(("seconds", "hung"), [(719, False), (721, True)])
 def test_guard_calls_a_run_hung_that_did_not_stop_two_minutes_after_it_should(seconds: float, hung: bool) -> None:
     """Ten minutes without progress, two more to end."""
