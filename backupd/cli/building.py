@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from backupd.config import Config
+from backupd.drill import DrillSettings
 from backupd.notify import EventKind, Notifier, NotifySettings
 from backupd.retention import Policy
 
@@ -30,3 +31,13 @@ def build_notifier(config: Config, environ: Mapping[str, str]) -> Notifier:
         timeout_seconds=float(section["timeout_seconds"]),
     )
     return Notifier(settings, environ=environ)
+
+
+def drill_settings(config: Config, check_command: str | None = None) -> DrillSettings:
+    """Where and how restores are rehearsed; `check_command` takes the place of the configured one."""
+    section = config.section("drill")
+    return DrillSettings(
+        database_url=section["database_url"],
+        check_command=check_command or section["check_command"],
+        check_seconds=section["check_minutes"] * 60.0,
+    )

@@ -19,6 +19,7 @@ COMMANDS = {
     "show": "history_commands:show",
     "verify": "proof_commands:verify",
     "restore": "restore_command:restore",
+    "drill": "drill_command:drill",
     "rescan": "proof_commands:rescan",
     "pin": "history_commands:pin",
     "delete": "delete_command:delete",
