@@ -124,10 +124,11 @@ def _of_errand(errand: Errand, now: datetime) -> Activity:
 
 
 def _expected_rows(tables: tuple[Progress, ...], last: Backup | None) -> int | None:
-    """What the project said of the tables begun, or what the last backup held if that is more: others will follow."""
+    """What the project said of the tables begun, and what the last good backup held of those that are still to come."""
+    begun = {one.table for one in tables}
     known = sum(max(one.expected_rows or 0, one.rows) for one in tables)
-    before = last.total_rows if last else 0
-    return max(known, before) or None
+    to_come = sum(table.rows for table in last.tables if table.name not in begun) if last else 0
+    return known + to_come or None
 
 
 def _ratio(latest: Progress, rows: int, expected: int | None) -> float | None:
