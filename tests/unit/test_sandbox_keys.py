@@ -51,7 +51,11 @@ def test_bearer_token_of_a_user_gives_the_users_role() -> None:
     assert (caller.role, caller.claims["sub"], caller.privileged) == ("authenticated", "u1", False)
 
 
-@pytest.mark.parametrize("token", [KEYS.publishable, "nonsense", sign({"role": "anon"}, "another secret")])
+@pytest.mark.parametrize(
+    "token",
+    [KEYS.publishable, "nonsense", sign({"role": "anon"}, "another secret")],
+    ids=["another key", "nonsense", "signed with another secret"],
+)
 def test_bearer_token_that_is_neither_the_key_nor_signed_is_refused(token: str) -> None:
     """A key that is not a token is only good as a bearer when it repeats the apikey."""
     with pytest.raises(Refusal) as caught:
