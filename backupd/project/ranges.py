@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -20,6 +21,8 @@ from backupd.project.paging import quote_name, quote_value
 from backupd.project.rows import NotALiteral, Row, key_of
 
 _PAGES_WORTH_SHARING = 2
+_PAGES_AHEAD = 1
+"""Each reader has one in its hands besides: more would only hold more."""
 _LOOK_UP_SECONDS = 0.1
 
 
@@ -96,9 +99,11 @@ class KeyRange:
         return f"{quote_name(self.column)}.{operator}.{quote_value(self.scale.text(number))}"
 
 
-Fetch = Callable[[KeyRange], Sequence[Row]]
+Fetch = Callable[[KeyRange], AbstractContextManager[Sequence[Row]]]
+"""Fetches the first page of a range; the block lasts until the page has been handed on."""
+
 MakeFetch = Callable[[Callable[[], bool]], Fetch]
-"""Makes what fetches the first page of a range; one for each reader. Its argument says when to give up."""
+"""Makes what fetches, one for each reader. Its argument says when to give up."""
 
 
 def worth_sharing(left: KeyRange, page_rows: int) -> bool:
@@ -111,7 +116,7 @@ def read_in_ranges(whole: KeyRange, make_fetch: MakeFetch, at_once: int) -> Iter
 
     Raises what fetching raises; pages that came before it have been yielded. Closing the iterator stops the readers.
     """
-    pages: queue.Queue[Sequence[Row] | BaseException | None] = queue.Queue(at_once)
+    pages: queue.Queue[Sequence[Row] | BaseException | None] = queue.Queue(_PAGES_AHEAD)
     work = _Work(whole)
     with ThreadPoolExecutor(at_once, thread_name_prefix="range") as pool:
         try:
@@ -154,12 +159,20 @@ class _Reader:
 
     def _read_range(self, taken: KeyRange) -> None:
         left: KeyRange | None = taken
-        while left is not None and not self._work.is_over() and (rows := self._fetch(left)):
-            left = left.beyond(rows)
-            if left is not None and self._work.is_wanted() and worth_sharing(left, len(rows)):
-                left, other = left.halves()
-                self._work.give(other)
-            self._put(rows)
+        while left is not None and not self._work.is_over():
+            with self._fetch(left) as rows:
+                left = self._shared(left.beyond(rows), len(rows)) if rows else None
+                if rows:
+                    self._put(rows)
+                del rows  # it may be large: not kept while the next is on its way
+
+    def _shared(self, left: KeyRange | None, page_rows: int) -> KeyRange | None:
+        """What is left for this reader, once another one that has nothing to do has been given half of it."""
+        if left is None or not self._work.is_wanted() or not worth_sharing(left, page_rows):
+            return left
+        left, other = left.halves()
+        self._work.give(other)
+        return left
 
     def _put(self, item: Sequence[Row] | BaseException | None) -> None:
         while not self._work.is_over():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,7 +15,7 @@ from backupd.model import Count, Paging, ShouldStop, Table
 from backupd.project.answers import PAST_THE_END, STATEMENT_TIMEOUT, ColumnRefused, PageTooLarge, StatementTimeout
 from backupd.project.connection import LARGEST_ANSWER_BYTES, Answer, Connection
 from backupd.project.paging import KeyCursor, PageSize, PositionCursor, quote_name
-from backupd.project.ranges import SCALES, KeyRange, read_in_ranges, worth_sharing
+from backupd.project.ranges import SCALES, Fetch, KeyRange, read_in_ranges, worth_sharing
 from backupd.project.rows import MalformedPage, NotALiteral, Row, key_of, split_rows, take_position
 
 Rows = Sequence[Row]
@@ -83,6 +85,7 @@ class Walk:
         self._readers = readers
         self._fetcher = _Fetcher(connection, table, size, without)
         self._page = self._fetcher.page
+        self._turn = threading.Lock()
 
     def __iter__(self) -> Iterator[Rows]:
         """Yield non-empty pages until one comes back empty. Raises what `Connection.send` raises."""
@@ -159,10 +162,18 @@ class Walk:
             return left.after
         return left.key(rows[0]) if rows else left.after
 
-    def _fetch_for(self, is_over: ShouldStop) -> Callable[[KeyRange], Rows]:
+    def _fetch_for(self, is_over: ShouldStop) -> Fetch:
         """A reader's own way of fetching: it learns by itself how large its pages may be."""
-        fetcher = self._fetcher.stopping_also(is_over)
-        return lambda part: fetcher.page("*", part.order, part.conditions)
+        fetcher = self._fetcher.stopping_also(is_over, self._turn)
+
+        @contextmanager
+        def fetch(part: KeyRange) -> Iterator[Rows]:
+            try:
+                yield fetcher.page("*", part.order, part.conditions)
+            finally:
+                fetcher.end_turn()
+
+        return fetch
 
     def _require_writable(self, columns: tuple[str, ...]) -> None:
         for column in self._table.columns:
@@ -201,18 +212,41 @@ class Walk:
 
 
 class _Fetcher:
-    """Fetches pages of one table, and learns how large they may be."""
+    """Fetches pages of one table, and learns how large they may be.
 
-    def __init__(self, connection: Connection, table: Table, size: PageSize, without: Sequence[str]) -> None:
+    Among several, those that have come down to single rows take turns: such a row may be very large.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        table: Table,
+        size: PageSize,
+        without: Sequence[str],
+        turn: threading.Lock | None = None,
+    ) -> None:
         self._connection = connection
         self._table = table
         self._size = size
         self._without = without
+        self._turn = turn
+        self._has_turn = False
 
-    def stopping_also(self, condition: ShouldStop) -> _Fetcher:
+    def stopping_also(self, condition: ShouldStop, turn: threading.Lock) -> _Fetcher:
         """Another one that knows as much as this one, for a reader that must stop in one more case."""
         connection = self._connection.stopping_also(condition)
-        return _Fetcher(connection, self._table, copy.copy(self._size), self._without)
+        return _Fetcher(connection, self._table, copy.copy(self._size), self._without, turn)
+
+    def end_turn(self) -> None:
+        """The page fetched last has been handed on."""
+        if self._turn is not None and self._has_turn:
+            self._has_turn = False
+            self._turn.release()
+
+    def _wait_for_turn(self) -> None:
+        if self._turn is not None and not self._has_turn:
+            self._turn.acquire()
+            self._has_turn = True
 
     def page(self, columns: str, order: Sequence[str], conditions: str | None, *, offset: int | None = None) -> Rows:
         """The rows after `conditions`, as many as the server can give in one go."""
@@ -224,6 +258,8 @@ class _Fetcher:
                 query = query.or_(conditions)
             if offset is not None:
                 query = query.offset(offset)
+            if self._size.rows == 1:
+                self._wait_for_turn()
             try:
                 return self._fetch(query.limit(self._size.rows))
             except StatementTimeout as error:

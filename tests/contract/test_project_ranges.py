@@ -43,6 +43,23 @@ def test_large_table_whatever_its_key_gives_each_row_once(
     assert sum(traffic.requests.values()) < 80
 
 
+def test_large_table_with_wide_rows_among_narrow_ones_gives_each_row_once(
+    make_database: MakeDatabase, make_gateway: MakeGateway
+) -> None:
+    """Several readers come down to single rows, take turns, and go on."""
+    database = make_database(
+        "create table big (id integer primary key, filling text);"
+        "insert into big select g, case when g % 4000 = 0 then repeat('x', 17000000) else 'narrow' end"
+        f" from generate_series(1, {ROWS}) g; analyze big"
+    )
+    gateway = make_gateway(database)
+    with open_project(gateway.project_url, gateway.keys.secret) as project:
+        read = read_table(project, "big")
+    assert read.outcome.status is TableStatus.COMPLETED
+    assert sorted(int(row[6 : row.index(b",")]) for row in read.rows) == list(range(1, ROWS + 1))
+    assert sum(len(row) > 17_000_000 for row in read.rows) == ROWS / 4000
+
+
 def test_large_table_that_grows_and_shrinks_while_it_is_read_keeps_every_row_that_stays(
     make_database: MakeDatabase, make_gateway: MakeGateway
 ) -> None:
