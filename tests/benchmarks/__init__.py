@@ -1,0 +1,1 @@
+"""How fast backupd is: `make bench`."""

@@ -28,7 +28,9 @@ select n,
        md5('member ' || n)::uuid,
        12345678901234.123456 + n * 0.000917,
        timestamptz '2026-01-01 00:00:00.123456Z' + n * interval '7.013 seconds',
-       jsonb_build_object('class', 'SQ ' || n % 7, 'score', round((n % 9973) / 13.0, 4), 'judges', array[n % 31, n % 37]),
+       jsonb_build_object(
+         'class', 'SQ ' || n % 7, 'score', round((n % 9973) / 13.0, 4), 'judges', array[n % 31, n % 37]
+       ),
        'Lane ' || n % 60 || ', measured twice, ' || left(md5('note ' || n), 16) || ': "front stage a little low"'
 from generate_series(1, {rows}) n;
 """

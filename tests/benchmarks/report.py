@@ -7,9 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from tests.benchmarks.measuring import Cost, Measured, ratio
 from tests.benchmarks.subjects import BARE, RECIPE, USUAL
 
-_HEADER = (
-    "| rows | what | wall, s: median (least – most) | ÷ bare fetch | CPU, s | CPU ÷ bare fetch | peak RSS, MB | rows/s |"
-)
+_HEADER = "| rows | what | wall, s: median (range) | ÷ bare fetch | CPU, s | CPU ÷ bare fetch | peak RSS, MB | rows/s |"
 _RULE = "|---|---|---:|---:|---:|---:|---:|---:|"
 
 

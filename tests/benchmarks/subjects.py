@@ -64,10 +64,7 @@ def _dump(project: BenchProject, directory: Path) -> Order:
 
 def _copy(project: BenchProject, directory: Path) -> Order:
     program = find_binaries() / "psql"
-    copies = [
-        f"\\copy {table} to '{directory / table}.csv' with (format csv)"  # noqa: S608 - names of our own
-        for table in project.layout.names
-    ]
+    copies = [f"\\copy {table} to '{directory / table}.csv' with (format csv)" for table in project.layout.names]
     commands = [part for copy in copies for part in ("--command", copy)]
     return Order((str(program), "--quiet", "--no-psqlrc", *commands, project.database_url))
 
