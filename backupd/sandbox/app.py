@@ -23,18 +23,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from backupd.sandbox.answers import Answer, KeyRejected, Refusal
+from backupd.sandbox.auth import Auth, SandboxUser
 from backupd.sandbox.database import Database, Settings
 from backupd.sandbox.keys import KeyCheck, ProjectKeys, TokenCheck
 from backupd.sandbox.rest import Call, Rest
 
 PREFIX = "/rest/v1"
+AUTH_PREFIX = "/auth/v1"
 _METHODS = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"]
 _KEEP_ALIVE_SECONDS = 75  # as the web server in front of a real project
 _DEEPEST_JSON = 20_000
 
 
-def make_app(rest: Rest, check: KeyCheck | TokenCheck, prefix: str) -> Starlette:
-    """The gateway as an ASGI application."""
+def make_app(rest: Rest, check: KeyCheck | TokenCheck, prefix: str, auth: Auth | None = None) -> Starlette:
+    """The gateway as an ASGI application; with Auth where there are users."""
 
     async def endpoint(request: Request) -> Response:
         call = Call(
@@ -51,6 +53,7 @@ def make_app(rest: Rest, check: KeyCheck | TokenCheck, prefix: str) -> Starlette
 
     return Starlette(
         routes=[
+            *([_auth_route(auth, check)] if auth else []),
             Route(prefix + "/{path:path}", endpoint, methods=_METHODS),
             Route("/{path:path}", elsewhere, methods=_METHODS),
         ]
@@ -65,6 +68,22 @@ def _headers(request: Request) -> Mapping[str, str]:
 def _answer(rest: Rest, check: KeyCheck | TokenCheck, call: Call) -> Answer:
     try:
         return rest.answer(call, check.caller(call.headers))
+    except (Refusal, KeyRejected) as refusal:
+        return refusal.answer()
+
+
+def _auth_route(auth: Auth, check: KeyCheck | TokenCheck) -> Route:
+    async def endpoint(request: Request) -> Response:
+        path, body = request.path_params["path"], await request.body()
+        call = Call(request.method, path, request.url.query, _headers(request), body)
+        return _response(call, await run_in_threadpool(_authenticated, auth, check, call))
+
+    return Route(AUTH_PREFIX + "/{path:path}", endpoint, methods=_METHODS)
+
+
+def _authenticated(auth: Auth, check: KeyCheck | TokenCheck, call: Call) -> Answer:
+    try:
+        return auth.answer(call.method, call.path, call.query_string, call.body, check.caller(call.headers))
     except (Refusal, KeyRejected) as refusal:
         return refusal.answer()
 
@@ -85,7 +104,9 @@ def main(control: TextIO, out: TextIO, leave: Callable[[int], Any]) -> None:
     keys = ProjectKeys(**config["keys"])
     bare = config["bare"]
     check = TokenCheck(keys, settings.anon_role) if bare else KeyCheck(keys)
-    app = make_app(Rest(Database(config["database_url"], settings), settings), check, "" if bare else PREFIX)
+    users = [SandboxUser(**user) for user in config["users"]]
+    auth = Auth(users, keys.jwt_secret) if users else None
+    app = make_app(Rest(Database(config["database_url"], settings), settings), check, "" if bare else PREFIX, auth)
     listener = socket.create_server(("127.0.0.1", config["port"]), backlog=128)
     server = uvicorn.Server(
         uvicorn.Config(

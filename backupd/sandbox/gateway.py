@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from threading import Lock
 from typing import IO
 
+from backupd.sandbox.auth import SandboxUser
 from backupd.sandbox.driver import SandboxError
 from backupd.sandbox.keys import SERVICE, ProjectKeys, make_keys
 
@@ -26,7 +27,7 @@ class GatewayOptions:
     """How a gateway treats requests. `max_rows` is the row cap (None: none); `port` 0 takes any free one.
 
     `bare` leaves out the key check and the prefix: PostgREST alone, where a request without a token has the role
-    `anon_role`.
+    `anon_role`. `users` can sign in with Auth; without any there is no Auth.
     """
 
     schemas: tuple[str, ...] = ("public",)
@@ -36,6 +37,7 @@ class GatewayOptions:
     connections: int = 8
     port: int = 0
     bare: bool = False
+    users: tuple[SandboxUser, ...] = ()
 
 
 BARE = GatewayOptions(anon_role=SERVICE, bare=True)
@@ -81,8 +83,8 @@ def start_gateway(
 
 def _configuration(database_url: str, options: GatewayOptions, keys: ProjectKeys) -> Mapping[str, object]:
     settings = asdict(options)
-    port, bare = settings.pop("port"), settings.pop("bare")
-    return {"database_url": database_url, "settings": settings, "keys": asdict(keys), "port": port, "bare": bare}
+    own = {name: settings.pop(name) for name in ("port", "bare", "users")}
+    return {"database_url": database_url, "settings": settings, "keys": asdict(keys), **own}
 
 
 @contextmanager

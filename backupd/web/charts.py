@@ -11,7 +11,7 @@ from backupd.words import duration, number, size
 
 WIDTH, HEIGHT = 320, 96
 _TOP, _BOTTOM = 8, 88
-MOST_POINTS = 60
+MOST_POINTS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,11 @@ class Chart:
     latest: str
     top: str
     summary: str
+
+    @property
+    def step(self) -> float:
+        """How far it is from one point to the next."""
+        return WIDTH / (len(self.points) - 1)
 
     @property
     def line(self) -> str:
