@@ -24,7 +24,7 @@ from backupd.sandbox.postgres import Postgres
 from tests.support.sandbox import make_database
 
 _INHERITED = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH")
-_LONGEST_SECONDS = 60.0
+_LONGEST_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
