@@ -6,6 +6,8 @@ import itertools
 import json
 import re
 import subprocess
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from tests.monitoring.grafana_types import check_types
 from tests.support.dashboard import DASHBOARD, Query, annotation_queries, panels, queries
 from tests.support.monitoring import KNOWN_METRICS, SHIPPED
-from tests.support.skips import require_tool
+from tests.support.skips import require, require_tool
 
 LATER = {"backupd_drill_last_success_timestamp_seconds", "backupd_drill_last_duration_seconds"}
 """Only there where drills are."""
@@ -94,8 +96,9 @@ def test_colours_suit_the_dark_and_the_light_theme() -> None:
 
 def test_dashboard_is_made_of_what_grafana_10_knows() -> None:
     """Read by Grafana's own library and written again, nothing is lost but what belongs to a data source's plugin."""
-    sdk = pytest.importorskip("grafana_foundation_sdk.models.dashboard", reason="needs grafana-foundation-sdk: pip")
-    encoder = pytest.importorskip("grafana_foundation_sdk.cog.encoder")
+    require(find_spec("grafana_foundation_sdk") is not None, "Grafana's library", "pip install grafana-foundation-sdk")
+    sdk = import_module("grafana_foundation_sdk.models.dashboard")
+    encoder = import_module("grafana_foundation_sdk.cog.encoder")
     again = leaves(json.loads(encoder.JSONEncoder().encode(sdk.Dashboard.from_json(DASHBOARD))))
     lost = {path[-1] for path, value in leaves(DASHBOARD) if value not in (None, {}) and (path, value) not in again}
     assert lost == {"builtIn", "step", "tagKeys", "titleFormat"}
