@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -11,6 +11,7 @@ from backupd.errors import ProjectError, TableUnreadable
 from backupd.model import Count, Table, TableName
 from backupd.project.answers import MISSING_GRANT, ColumnRefused
 from backupd.project.connection import Connection
+from backupd.project.heaps import find_overlaps
 from backupd.project.openapi import Listing
 from backupd.project.rows import split_rows
 from backupd.project.unreadable import Unreadable, explain
@@ -26,7 +27,8 @@ _EXPOSE = (
 class TargetTable:
     """One table of the project that is to be written into. `table` is None where the project does not describe it.
 
-    `rows` is None where the project does not count; `defaults` are columns whose default is a plain value.
+    `rows` are its own, without those of tables that inherit from it; None where the project does not count. `defaults`
+    are columns whose default is a plain value.
     """
 
     name: TableName
@@ -59,7 +61,21 @@ def survey(
         return _asked(connection, one)
 
     with ThreadPoolExecutor(at_once, thread_name_prefix="survey") as pool:
-        return dict(zip(names, pool.map(ask, names), strict=True))
+        asked = dict(zip(names, pool.map(ask, names), strict=True))
+    return {**asked, **dict(_own_rows(connection, asked, list(described.values())))}
+
+
+def _own_rows(
+    connection: Connection, asked: Mapping[TableName, TargetTable], described: Sequence[Table]
+) -> Iterator[tuple[TableName, TargetTable]]:
+    """Count again those tables that also show the rows of others, which inherit from them."""
+    if not any(one.rows is not None and one.rows.rows for one in asked.values()):
+        return
+    overlaps = find_overlaps(connection, described)
+    for name, one in asked.items():
+        heaps = overlaps[name].heaps if name in overlaps else ()
+        if heaps and one.table is not None:
+            yield name, replace(one, rows=count_rows(connection, one.table, heaps))
 
 
 def _asked(connection: Connection, one: TargetTable) -> TargetTable:

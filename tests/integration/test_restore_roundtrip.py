@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backupd.restore import Mode, Outcome, RestoreReport
+from backupd.restore import Mode, Outcome, RestoreBlocked, RestoreReport
 from backupd.sandbox.driver import connect
 from backupd.sandbox.postgres import Postgres
 from backupd.sandbox.sample import TABLES, load_sample
@@ -236,3 +236,37 @@ def test_restore_by_merging_keeps_what_else_is_in_the_target(
         report = restore(project, tmp_path, backup, mode=Mode.MERGE)
     assert report.ok, report.tables
     assert dump(target) == {"public.t": ["1\tone", "2\ttwo", "3\town"]}
+
+
+def test_restore_of_a_parent_after_the_tables_that_inherit_from_it_counts_its_own_rows(
+    make_database: MakeDatabase, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    """The parent shows the rows of its child: neither is it full because of them, nor are they written twice."""
+    ddl = "create table parents (id int primary key, v text); create table children (w int) inherits (parents);"
+    data = "insert into parents values (1, 'p'), (2, 'p'); insert into children values (3, 'c', 0), (4, 'c', 0);"
+    source, target = make_database(ddl + data), make_database(ddl)
+    ours, theirs = make_gateway(source), make_gateway(target)
+    with open_project(ours.project_url, ours.keys.secret) as project:
+        backup = back_up(project, tmp_path)
+    with open_project(theirs.project_url, theirs.keys.secret) as project:
+        first = restore(project, tmp_path, backup, tables=("children",))
+        second = restore(project, tmp_path, backup, tables=("parents",))
+    assert (first.ok, second.ok) == (True, True), (first.tables, second.tables)
+    assert dump(target) == dump(source)
+
+
+def test_restore_of_tables_whose_rows_are_in_the_archive_twice_asks_to_choose(
+    make_database: MakeDatabase, make_gateway: MakeGateway, tmp_path: Path
+) -> None:
+    """A parent without rows or columns of its own cannot be told from its child: both files have all rows."""
+    ddl = "create table parents (id int primary key, v text);"
+    ddl += "create table children (primary key (id)) inherits (parents);"
+    source, target = make_database(ddl + "insert into children values (3, 'c'), (4, 'c');"), make_database(ddl)
+    ours, theirs = make_gateway(source), make_gateway(target)
+    with open_project(ours.project_url, ours.keys.secret) as project:
+        backup = back_up(project, tmp_path)
+    with open_project(theirs.project_url, theirs.keys.secret) as project:
+        with pytest.raises(RestoreBlocked, match="a second time"):
+            restore(project, tmp_path, backup)
+        assert restore(project, tmp_path, backup, excluded=("parents",)).ok
+    assert dump(target) == dump(source)
