@@ -7,72 +7,19 @@ What matters after a restart is not counted here: it is read from the catalog at
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from backupd.figures import CatalogFigures, Figures, LastBackup, LiveFigures
 from backupd.model import BackupType, Status
 
 OPERATIONS = ("backup", "verify", "cleanup", "rescan", "restore", "drill", "delete")
 RESULTS = ("completed", "partial", "failed", "interrupted")
 _ENDED = (Status.COMPLETED, Status.PARTIAL, Status.FAILED)
 _RETRY_REASONS = ("connect", "timeout", "network", "malformed", "rate_limited", "too_slow", "server_error")
-
-
-@dataclass(frozen=True, slots=True)
-class LastBackup:
-    """The newest ended backup of a type. Seconds, bytes, counts."""
-
-    status: Status
-    duration_seconds: float
-    size_bytes: int
-    rows: int
-    tables: int
-
-
-@dataclass(frozen=True, slots=True)
-class CatalogFigures:
-    """What the catalog says, over all backups and runs. None stands for never."""
-
-    last_success_at: Mapping[BackupType, datetime | None]
-    last_attempt_at: Mapping[BackupType, datetime | None]
-    last: Mapping[BackupType, LastBackup]
-    backups: Mapping[tuple[BackupType, Status], int]
-    size_bytes: Mapping[BackupType, int]
-    oldest_at: Mapping[BackupType, datetime | None]
-    runs: Mapping[tuple[str, str], int]
-    verified_at: datetime | None
-    mismatches: int
-    tables_disappeared: int
-    table_rows: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class LiveFigures:
-    """What the daemon itself knows now. `progress_ratio` is None where nobody can tell."""
-
-    version: str
-    running_operation: str | None
-    running_since: datetime | None
-    progress_ratio: float | None
-    next_runs: Mapping[str, datetime]
-    ticked_at: datetime | None
-    requests: Mapping[str, int]
-    retries: Mapping[str, int]
-    received_bytes: int
-    store_free_bytes: int | None
-    legacy_api_key: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Everything a scrape shows. `catalog` is None when it could not be read: those metrics are then absent."""
-
-    live: LiveFigures
-    catalog: CatalogFigures | None
 
 
 class Metrics:
@@ -182,6 +129,10 @@ def _catalog_metrics(catalog: CatalogFigures) -> Iterator[Metric]:
         "When an archive was last read back and found right, 0 for never.",
         catalog.verified_at,
     )
+    if catalog.drilled is not None:
+        at, seconds = catalog.drilled
+        yield _plain("backupd_drill_last_success_timestamp_seconds", "When a drill last found nothing wrong.", at)
+        yield _plain("backupd_drill_last_duration_seconds", "How long that drill took.", seconds)
     yield _plain(
         "backupd_catalog_mismatches", "Places where the catalog and the store do not agree.", catalog.mismatches
     )

@@ -12,17 +12,27 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from backupd.catalog import Catalog
 from backupd.errors import BackupdError, CatalogError, Interrupted, RunLocked
 from backupd.log import Logger
-from backupd.model import Backup, Clock, Run, Status, Trigger
+from backupd.model import Clock, Run, Status, Trigger
 
 Result = TypeVar("Result")
 
 _PRIVATE_DIRECTORY = 0o700
 _PRIVATE_FILE = 0o600
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """A result that says itself how the run ended: a partial backup, a drill that failed."""
+
+    @property
+    def status(self) -> Status:
+        """Completed, partial or failed."""
+        ...
 
 
 class Runner:
@@ -64,7 +74,7 @@ class Runner:
                 if failure is error:
                     raise
                 raise failure from error
-            status = result.status if isinstance(result, Backup) else Status.COMPLETED
+            status = result.status if isinstance(result, Judged) else Status.COMPLETED
             self._finish(run, status)
             log.info("run.finished", status=str(status))
             return result

@@ -29,7 +29,7 @@ from backupd.catalog.rows import (
 from backupd.catalog.sessions import Sessions
 from backupd.catalog.statistics import KEPT, Statistics, read_statistics
 from backupd.errors import BackupNotFound
-from backupd.metrics import CatalogFigures
+from backupd.figures import CatalogFigures
 from backupd.model import Backup, BackupType, Run, SlotRecord, Status
 
 LATEST = "latest"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from backupd.catalog.statistics import read_statistics
-from backupd.metrics import CatalogFigures, LastBackup
+from backupd.figures import CatalogFigures, LastBackup
 from backupd.model import BackupType, Status
 
 _LAST_ATTEMPT = "SELECT created_at FROM backups WHERE type = ? ORDER BY created_at DESC LIMIT 1"
@@ -17,6 +17,10 @@ _LAST_ENDED = """
 """
 _LAST_PUBLISHED = """
     SELECT backup_id FROM backups WHERE status IN ('completed', 'partial') ORDER BY created_at DESC LIMIT 2
+"""
+_LAST_DRILL = """
+    SELECT started_at, finished_at FROM runs
+    WHERE operation = 'drill' AND status = 'completed' ORDER BY started_at DESC LIMIT 1
 """
 _TABLES = "SELECT name, rows FROM backup_tables WHERE backup_id = ?"
 _RUNS = """
@@ -41,6 +45,7 @@ def read_figures(connection: sqlite3.Connection, *, with_tables: bool = False) -
         runs={(row["operation"], row["result"]): row["runs"] for row in connection.execute(_RUNS)},
         verified_at=_instant(connection.execute("SELECT max(verified_at) FROM backups").fetchone()[0]),
         mismatches=statistics.missing,
+        drilled=_last_drill(connection),
         tables_disappeared=len(before.keys() - newest.keys()),
         table_rows=newest if with_tables else {},
     )
@@ -63,6 +68,15 @@ def _last_ended(connection: sqlite3.Connection, kind: BackupType) -> LastBackup 
         rows=row["total_rows"],
         tables=len(_tables(connection, row["backup_id"])),
     )
+
+
+def _last_drill(connection: sqlite3.Connection) -> tuple[datetime, float] | None:
+    """When a drill last found nothing wrong, and how many seconds it took."""
+    row = connection.execute(_LAST_DRILL).fetchone()
+    if row is None:
+        return None
+    finished_at = datetime.fromisoformat(row["finished_at"])
+    return finished_at, (finished_at - datetime.fromisoformat(row["started_at"])).total_seconds()
 
 
 def _last_two_tables(connection: sqlite3.Connection) -> tuple[Mapping[str, int], Mapping[str, int]]:

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from backupd.config import Config
-from backupd.drill import DrillSettings
+from backupd.daemon.services import DAILY_BACKUP, WEEKLY_CLEANUP, WEEKLY_DRILL
+from backupd.drill import DrillSettings, can_drill
 from backupd.notify import EventKind, Notifier, NotifySettings
 from backupd.retention import Policy
+from backupd.slots import Timetable
 
 
 def retention_policy(config: Config) -> Policy:
@@ -41,3 +43,17 @@ def drill_settings(config: Config, check_command: str | None = None) -> DrillSet
         check_command=check_command or section["check_command"],
         check_seconds=section["check_minutes"] * 60.0,
     )
+
+
+def timetables(config: Config) -> dict[str, Timetable]:
+    """When each job of the daemon falls due; drills only where this machine can rehearse a restore."""
+    schedule = config.schedule()
+    cleanup_day, cleanup_at = schedule.weekly_cleanup
+    found = {
+        DAILY_BACKUP: Timetable(schedule.daily_backup, schedule.timezone),
+        WEEKLY_CLEANUP: Timetable(cleanup_at, schedule.timezone, cleanup_day),
+    }
+    if schedule.weekly_drill is not None and can_drill(drill_settings(config)):
+        drill_day, drill_at = schedule.weekly_drill
+        found[WEEKLY_DRILL] = Timetable(drill_at, schedule.timezone, drill_day)
+    return found

@@ -13,7 +13,7 @@ from backupd.cli.columns import columns
 from backupd.cli.entrance import Entrance, json_option
 from backupd.cli.words import caution
 from backupd.config import OPTIONS, AdminRule, Option, example_toml
-from backupd.config.options import WEEKDAYS, weekday_and_time
+from backupd.config.options import WEEKDAYS, weekday_and_time, weekday_and_time_or_off
 
 
 @click.command()
@@ -62,7 +62,9 @@ def _plain(option: Option, value: Any) -> Any:
     """A value as JSON can hold it; a secret only says that it is set."""
     if option.secret:
         return "set" if value else None
-    if option.parse is weekday_and_time:
+    if option.parse in (weekday_and_time, weekday_and_time_or_off):
+        if value is None:
+            return "off"
         day, clock = value
         return f"{WEEKDAYS[day]} {clock:%H:%M}"
     if isinstance(value, AdminRule):

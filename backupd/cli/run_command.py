@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import click
 
 from backupd.catalog import Catalog
-from backupd.cli.building import build_notifier, retention_policy, stale_after
+from backupd.cli.building import build_notifier, drill_settings, retention_policy, stale_after, timetables
 from backupd.cli.entrance import Entrance
 from backupd.cli.serving import Serving
 from backupd.config import Config, ProjectSettings
-from backupd.daemon import DAILY_BACKUP, WEEKLY_CLEANUP, Daemon, Services, Signals, Surroundings
+from backupd.daemon import Daemon, Services, Signals, Surroundings
 from backupd.errors import BackupdError, CatalogError, ConfigError, ExitCode
 from backupd.log import Logger, make_logger
 from backupd.model import ShouldStop
@@ -24,7 +24,7 @@ from backupd.notify import Origin
 from backupd.project import Project, Traffic, require_full_sight
 from backupd.runner import Runner
 from backupd.sdnotify import ServiceManager
-from backupd.slots import RetryPolicy, Timetable
+from backupd.slots import RetryPolicy
 from backupd.store import open_store
 
 
@@ -107,7 +107,6 @@ class DaemonParts:
     def _build(self, config: Config, log: Logger) -> Services:
         project = config.project()
         schedule = config.schedule()
-        cleanup_day, cleanup_at = schedule.weekly_cleanup
         return Services(
             log=log,
             catalog=self._catalog,
@@ -119,10 +118,9 @@ class DaemonParts:
             origin=Origin(project.platform, urlsplit(project.url).netloc, platform.node()),
             notifier=build_notifier(config, self._entrance.environ),
             policy=retention_policy(config),
-            timetables={
-                DAILY_BACKUP: Timetable(schedule.daily_backup, schedule.timezone),
-                WEEKLY_CLEANUP: Timetable(cleanup_at, schedule.timezone, cleanup_day),
-            },
+            drill=drill_settings(config),
+            drill_reports=self._entrance.state_directory / "drills",
+            timetables=timetables(config),
             retry=RetryPolicy(schedule.retries),
             catch_up=schedule.catch_up,
             stale_after=stale_after(config),

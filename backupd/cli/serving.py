@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from backupd.cli.entrance import Entrance
 from backupd.config import Config, Secret
 from backupd.daemon import Daemon, Joined
-from backupd.metrics import Figures, Metrics
+from backupd.figures import Figures
+from backupd.metrics import Metrics
 from backupd.model import BackupType, Trigger
 from backupd.project import Traffic, Users
 from backupd.web import (

@@ -167,6 +167,11 @@ def weekday_and_time(value: object) -> tuple[int, time]:
     return WEEKDAYS.index(day.lower()), local_time(clock or None)
 
 
+def weekday_and_time_or_off(value: object) -> tuple[int, time] | None:
+    """A day of the week and a time, None for `off`."""
+    return None if value == "off" else weekday_and_time(value)
+
+
 def zone(value: object) -> ZoneInfo:
     """A time zone by its name, such as `Europe/Berlin`."""
     try:

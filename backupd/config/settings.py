@@ -23,6 +23,7 @@ from backupd.config.options import (
     text,
     texts,
     weekday_and_time,
+    weekday_and_time_or_off,
     whole,
     zone,
 )
@@ -51,6 +52,7 @@ class ScheduleSettings:
     timezone: ZoneInfo
     daily_backup: time = time(2)
     weekly_cleanup: tuple[int, time] = (6, time(3))
+    weekly_drill: tuple[int, time] | None = (6, time(4))
     catch_up: bool = True
     retries: int = 3
     deadline_hours: int = 12
@@ -160,6 +162,15 @@ OPTIONS: tuple[Option, ...] = (
         (6, time(3)),
         "When to remove what has expired. It is also done at every start.",
         '"sunday 03:00"',
+        takes_text=True,
+    ),
+    Option(
+        "schedule",
+        "weekly_drill",
+        weekday_and_time_or_off,
+        (6, time(4)),
+        'When to rehearse a restore of the last good backup, where this machine can; "off" for never.',
+        '"sunday 04:00"',
         takes_text=True,
     ),
     Option(

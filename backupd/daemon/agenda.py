@@ -11,7 +11,7 @@ from backupd.daemon.messenger import Messenger
 from backupd.daemon.operations import Operations, Outcome
 from backupd.daemon.planner import Planner
 from backupd.daemon.requests import Joined, Requests
-from backupd.daemon.services import WEEKLY_CLEANUP, Services, Surroundings
+from backupd.daemon.services import WEEKLY_CLEANUP, WEEKLY_DRILL, Services, Surroundings
 from backupd.daemon.staleness import Staleness
 from backupd.daemon.worker import Guard, Task, Worker, nothing
 from backupd.errors import RunLocked
@@ -157,6 +157,9 @@ class Agenda:
         if job == WEEKLY_CLEANUP:
             work = partial(operations.clean_up, slot.trigger, begun=begun)
             return self._start("cleanup", slot.trigger, self._noted(job, slot, work), let_go=let_go)
+        if job == WEEKLY_DRILL:
+            work = partial(operations.drill, slot.trigger, begun=begun)
+            return self._start("drill", slot.trigger, self._noted(job, slot, work), let_go=let_go)
         request = self._request(BackupType.AUTOMATIC, slot.trigger)
         work = partial(operations.back_up, request, begun=begun)
         noted = self._noted(job, slot, work)

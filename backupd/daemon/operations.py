@@ -16,10 +16,12 @@ from backupd.cleanup import CleanupReport, run_cleanup
 from backupd.daemon.messenger import Messenger
 from backupd.daemon.services import Services
 from backupd.daemon.worker import Guard, nothing
+from backupd.drill import DrillReport, Rehearsal, run_drill
+from backupd.drill.report import keep
 from backupd.errors import BackupdError, Interrupted, RunLocked
 from backupd.metrics import Metrics
 from backupd.model import Backup, BackupType, Clock, Run, Status, Trigger
-from backupd.notify import DeliveryFailure, Event, Failure, failed, recovered, stale
+from backupd.notify import DeliveryFailure, Event, Failure, drill_failed, failed, recovered, stale
 from backupd.notify import partial as lacking
 from backupd.rescan import RescanReport, run_rescan
 
@@ -86,6 +88,37 @@ class Operations:
             return self._clean_up(guard)
 
         return self._ended("cleanup", trigger, guard, work)
+
+    def drill(self, trigger: Trigger, guard: Guard, begun: Callable[[], None] = nothing) -> Outcome:
+        """Rehearse a restore of the last good backup. Without one there is nothing to rehearse, and nothing failed.
+
+        A drill that fails is told of and on record; trying it again before next week would find the same.
+        """
+        services = self.services
+        last = services.catalog.last_completed()
+        if last is None:
+            begun()
+            services.log.info("drill.skipped", reason="no backup has completed yet")
+            return Outcome.SUCCESS
+
+        def work(directory: Path) -> DrillReport:
+            begun()
+            rehearsal = Rehearsal(self.clock, guard.on_progress, guard.should_stop)
+            try:
+                report = run_drill(services.store, services.catalog, last, services.drill, directory, rehearsal)
+            except Interrupted:
+                raise
+            except BackupdError as error:
+                self._tell(drill_failed(services.origin, last, (error.message,)))
+                raise
+            keep(report, services.drill_reports)
+            if not report.ok:
+                self._tell(drill_failed(services.origin, last, report.problems))
+            services.log.info("drill.ended", backup_id=last.backup_id, ok=report.ok, problems=list(report.problems))
+            return report
+
+        outcome = self._ended("drill", trigger, guard, work)
+        return Outcome.SUCCESS if outcome is Outcome.FAILURE else outcome
 
     def reconcile(self, guard: Guard) -> Outcome:
         """Make the catalog agree with the store, and clear away what a dead process left behind."""

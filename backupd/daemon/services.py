@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backupd.catalog import Catalog
 from backupd.daemon.signals import Signals
+from backupd.drill import DrillSettings
 from backupd.log import Logger
 from backupd.metrics import Metrics
 from backupd.model import Clock, ShouldStop
@@ -29,13 +30,17 @@ if TYPE_CHECKING:
 
 DAILY_BACKUP = "daily_backup"
 WEEKLY_CLEANUP = "weekly_cleanup"
+WEEKLY_DRILL = "weekly_drill"
 
 _CATCH_UP_JITTER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts of one configuration. `open_project` connects for one run, which `should_stop` can end."""
+    """The parts of one configuration. `open_project` connects for one run, which `should_stop` can end.
+
+    `drill_reports` is the directory where reports of drills are kept.
+    """
 
     log: Logger
     catalog: Catalog
@@ -47,6 +52,8 @@ class Services:
     origin: Origin
     notifier: Notifier
     policy: Policy
+    drill: DrillSettings
+    drill_reports: Path
     timetables: Mapping[str, Timetable]
     retry: RetryPolicy
     catch_up: bool

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from backupd.archive.order import load_order
@@ -17,12 +18,13 @@ from backupd.drill.scratch import Scratch, ScratchTable
 from backupd.errors import ArchiveError, BackupNotFound, Interrupted
 from backupd.model import ArchivedTable, Backup, Clock, OnProgress, Progress, ShouldStop
 from backupd.restore.compare import compare_rows
-from backupd.sandbox.driver import SandboxError, connect
+from backupd.sandbox.binaries import find_binaries
+from backupd.sandbox.driver import SandboxError, SandboxMissing, connect
 from backupd.sandbox.postgres import start_postgres
 from backupd.store import Store
 from backupd.verify import verify_stored
 
-__all__ = ["CommandResult", "DrillReport", "DrillSettings", "DrilledTable", "run_drill"]
+__all__ = ["CommandResult", "DrillReport", "DrillSettings", "DrilledTable", "Rehearsal", "can_drill", "run_drill"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,19 @@ class Rehearsal:
     clock: Clock
     on_progress: OnProgress
     should_stop: ShouldStop
+
+
+def can_drill(settings: DrillSettings) -> bool:
+    """Whether this machine can rehearse a restore: it has psycopg, and a PostgreSQL of its own or somebody else's."""
+    if find_spec("psycopg") is None:
+        return False
+    if settings.database_url is not None:
+        return True
+    try:
+        find_binaries()
+    except SandboxMissing:
+        return False
+    return True
 
 
 def run_drill(

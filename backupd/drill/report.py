@@ -12,6 +12,7 @@ from typing import Any
 
 from backupd.drill.checking import CommandResult
 from backupd.drill.scratch import Dangling, StandIn
+from backupd.model import Status
 from backupd.words import duration, number, plural
 
 _PRIVATE_DIRECTORY = 0o700
@@ -51,6 +52,11 @@ class DrillReport:
     def ok(self) -> bool:
         """Whether this backup can be restored, as far as a rehearsal can tell."""
         return not self.problems
+
+    @property
+    def status(self) -> Status:
+        """How the run of it ended, for the record."""
+        return Status.COMPLETED if self.ok else Status.FAILED
 
     @property
     def rows(self) -> int:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from backupd.notify.events import Event, EventKind, Failure, Origin, failed, partial, recovered, stale, trial
+from backupd.notify.events import (
+    Event,
+    EventKind,
+    Failure,
+    Origin,
+    drill_failed,
+    failed,
+    partial,
+    recovered,
+    stale,
+    trial,
+)
 from backupd.notify.failures import DeliveryFailure
 from backupd.notify.notifier import Notifier, NotifySettings
 
@@ -14,6 +25,7 @@ __all__ = [
     "Notifier",
     "NotifySettings",
     "Origin",
+    "drill_failed",
     "failed",
     "partial",
     "recovered",

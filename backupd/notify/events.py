@@ -125,6 +125,26 @@ def recovered(origin: Origin, backup: Backup, previous_success_at: datetime | No
     )
 
 
+def drill_failed(origin: Origin, backup: Backup, problems: Iterable[str]) -> Event:
+    """A rehearsed restore showed that a backup could not be restored as it should."""
+    short_id = _short(backup.backup_id)
+    found = [f"- {problem}" for problem in problems]
+    more = len(found) - _TABLES_SHOWN
+    shown = [*found[:_TABLES_SHOWN], *([f"- and {more} more"] if more > 0 else [])]
+    return Event(
+        EventKind.FAILED,
+        f"Restore drill failed: {origin.platform}",
+        _text(
+            f"A rehearsed restore of backup {short_id} of {origin}, begun {_instant(backup.created_at)}, went wrong. "
+            "The archive is kept; nothing was changed.",
+            "What was found:\n" + "\n".join(shown),
+            f"What to do: backupd drill {short_id} shows it in full; backupd backup takes a new one.",
+            _signature(origin),
+        ),
+        backup.backup_id,
+    )
+
+
 def trial(origin: Origin) -> Event:
     """A message that shows that messages arrive."""
     return Event(

@@ -11,9 +11,9 @@ from pathlib import Path
 from backupd import __version__
 from backupd.catalog import Catalog
 from backupd.errors import CatalogError, StoreError
+from backupd.figures import CatalogFigures, Figures, LiveFigures
 from backupd.health import Health, HealthFacts, assess
 from backupd.log import Logger
-from backupd.metrics import CatalogFigures, Figures, LiveFigures
 from backupd.model import Backup, Clock, DaemonState, Status
 from backupd.project import KeyKind, Traffic
 from backupd.store import Store

@@ -16,8 +16,9 @@ from starlette.applications import Starlette
 from backupd.catalog import Catalog
 from backupd.config import Secret
 from backupd.errors import ProjectUnreachable
+from backupd.figures import Figures
 from backupd.log import make_logger
-from backupd.metrics import Figures, Metrics
+from backupd.metrics import Metrics
 from backupd.model import Backup, BackupType, DaemonState, Trigger
 from backupd.project import KeyKind, Traffic, User
 from backupd.retention import Policy

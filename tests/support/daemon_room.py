@@ -17,9 +17,11 @@ from zoneinfo import ZoneInfo
 
 from backupd.catalog import Catalog
 from backupd.daemon import DAILY_BACKUP, WEEKLY_CLEANUP, Daemon, Services, Signals, Surroundings
+from backupd.drill import DrillSettings
 from backupd.errors import BackupdError, ExitCode, Interrupted
+from backupd.figures import Figures, LiveFigures
 from backupd.log import make_logger
-from backupd.metrics import Figures, LiveFigures, Metrics
+from backupd.metrics import Metrics
 from backupd.model import Count, OnProgress, Progress, ShouldStop, SlotRecord, Table, TableStatus
 from backupd.notify import DeliveryFailure, Event, Notifier, NotifySettings, Origin
 from backupd.project import Discovery, KeyKind, Project, TableOutcome
@@ -230,6 +232,8 @@ class Room:
             origin=Origin("Test", self.project.host, "here"),
             notifier=self.ears,
             policy=Policy(),
+            drill=DrillSettings(),
+            drill_reports=self.directory / "drills",
             timetables={DAILY_BACKUP: Timetable(time(2), zone), WEEKLY_CLEANUP: Timetable(time(3), zone, 6)},
             retry=RetryPolicy(),
             catch_up=True,

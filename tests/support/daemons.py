@@ -18,7 +18,12 @@ from backupd.catalog import Catalog
 from backupd.model import Backup, Run, SlotRecord, utc_now
 from tests.support.processes import Backupd
 
-QUIET = {"BACKUPD_WEB__LISTEN": "off", "BACKUPD_SCHEDULE__CATCH_UP": "false", "BACKUPD_PROJECT__PLATFORM": "Test"}
+QUIET = {
+    "BACKUPD_WEB__LISTEN": "off",
+    "BACKUPD_SCHEDULE__CATCH_UP": "false",
+    "BACKUPD_SCHEDULE__WEEKLY_DRILL": "off",
+    "BACKUPD_PROJECT__PLATFORM": "Test",
+}
 """A daemon that begins nothing by itself, so that a test says what happens when."""
 
 

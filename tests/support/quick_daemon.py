@@ -16,7 +16,8 @@ from datetime import timedelta
 from backupd.cli.entrance import Entrance
 from backupd.cli.run_command import DaemonParts
 from backupd.daemon import Daemon, Services, Surroundings
-from backupd.metrics import Figures, Metrics
+from backupd.figures import Figures
+from backupd.metrics import Metrics
 from backupd.sdnotify import ServiceManager
 from tests.support.daemon_room import NO_FIGURES
 

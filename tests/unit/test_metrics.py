@@ -9,7 +9,8 @@ from pathlib import Path
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from backupd.metrics import CatalogFigures, Figures, LastBackup, LiveFigures, Metrics
+from backupd.figures import CatalogFigures, Figures, LastBackup, LiveFigures
+from backupd.metrics import Metrics
 from backupd.model import BackupType, Status
 
 GOLDEN = Path(__file__).parent.parent / "data" / "metrics.txt"
@@ -40,6 +41,7 @@ CATALOG = CatalogFigures(
     verified_at=NIGHT,
     mismatches=0,
     tables_disappeared=1,
+    drilled=(NIGHT, 42.0),
     table_rows={"users": 12_034},
 )
 
