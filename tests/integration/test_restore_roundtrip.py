@@ -45,7 +45,7 @@ insert into a select n from generate_series(1, 50) n;
 insert into c select n, 51 - n from generate_series(1, 50) n;
 insert into b select n, 51 - n from generate_series(1, 50) n;
 update a set b = 1 + id % 50;
-insert into orders select 1 + n % 3, n, null, 'ü' from generate_series(1, 900) n;
+insert into orders select 1 + n % 3, n, null, repeat('ü', 1500) from generate_series(1, 900) n;
 update orders set replaces = id + 3 where id < 800;
 insert into aaa_lines select tenant, id, 1 from orders;
 insert into roots select n, 41 - n, 'r' from generate_series(1, 40) n;
