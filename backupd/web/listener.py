@@ -19,7 +19,6 @@ from backupd.errors import BackupdError
 _START_SECONDS = 10.0
 _STOP_SECONDS = 2
 _POLL_SECONDS = 0.01
-_HEAD_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +34,27 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """How the listener speaks: with TLS when it is given a certificate and key, and whose word it takes on clients."""
+    """How the listener speaks: with TLS when it is given a certificate and key, and whose word it takes on clients.
+
+    `head_seconds`: how long a request's head may take to come.
+    """
 
     certificate: str | None = None
     key: str | None = None
     trusted_proxies: tuple[str, ...] = ()
+    head_seconds: float = 10.0
 
 
 class PatientProtocol(H11Protocol):
     """HTTP whose patience ends: whoever does not send a whole request head within seconds is let go."""
 
+    head_seconds = 10.0
     _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
-        self._patience = self.loop.call_later(_HEAD_SECONDS, self._lose_patience)
+        self._patience = self.loop.call_later(self.head_seconds, self._lose_patience)
 
     def data_received(self, data: bytes) -> None:
         """Take in what came; while it is no whole request head, patience runs out."""
@@ -58,7 +62,7 @@ class PatientProtocol(H11Protocol):
         if not self._waits_for_head():
             self._stop_waiting()
         elif self._patience is None:
-            self._patience = self.loop.call_later(_HEAD_SECONDS, self._lose_patience)
+            self._patience = self.loop.call_later(self.head_seconds, self._lose_patience)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
@@ -101,7 +105,7 @@ class Listener:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=PatientProtocol,
+                http=type("Patient", (PatientProtocol,), {"head_seconds": transport.head_seconds}),
                 ws="none",
                 lifespan="off",
                 proxy_headers=bool(transport.trusted_proxies),
