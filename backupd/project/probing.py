@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import httpx
 
-from backupd.errors import ProjectError
+from backupd.errors import KeyRefused, ProjectError
 from backupd.model import Table
 from backupd.project.connection import Answer, Connection
 from backupd.project.paging import quote_name
@@ -46,8 +46,10 @@ def ask_services(connection: Connection) -> tuple[ServiceAnswer, ...]:
 def _ask(connection: Connection, name: str, path: str) -> ServiceAnswer:
     try:
         connection.fetch(path, f"an answer from {name}", _status, attempts=_PROBE_ATTEMPTS)
-    except ProjectError as error:
-        return ServiceAnswer(name, error.message)
+    except KeyRefused as error:
+        return ServiceAnswer(name, error.message.replace("Data API", name))
+    except ProjectError:
+        return ServiceAnswer(name, f"no answer at /{path}; a project without {name} has none")
     return ServiceAnswer(name)
 
 
