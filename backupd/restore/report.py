@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from backupd.errors import BackupdError, ExitCode, Interrupted
-from backupd.model import TableName
+from backupd.model import Status, TableName
 from backupd.restore.compare import Comparison
 from backupd.restore.plan import Obstacle, Plan
 from backupd.words import plural
@@ -65,6 +65,11 @@ class RestoreReport:
     def ok(self) -> bool:
         """Whether every table was restored, read back and found equal."""
         return self.stopped is None and all(table.outcome is Outcome.RESTORED for table in self.tables)
+
+    @property
+    def status(self) -> Status:
+        """How the run of it ended, for the record: `partial` when something did not come out equal."""
+        return Status.COMPLETED if self.ok else Status.PARTIAL
 
     @property
     def wrote_anything(self) -> bool:
