@@ -156,7 +156,9 @@ class Api:
             self._require_idle()
             self._deeds(request).clean_up()
             return JSONResponse({"operation": "cleanup"}, 202)
-        raise Refusal(404, f"There is no job of that name; there are {DAILY_BACKUP} and {WEEKLY_CLEANUP}.")
+        if name in self._site.place().timetables:
+            raise Refusal(409, f"{name} runs at its time, or from the command line.", hint="`backupd --help` names it.")
+        raise Refusal(404, "There is no job of that name.", hint=f"{PREFIX}/jobs lists them.")
 
     def preview_cleanup(self, request: Request) -> Response:
         """What a cleanup would do now, with every reason."""

@@ -1,4 +1,4 @@
-"""Live progress as server-sent events: one reading for all who watch, and whoever does not take it is let go."""
+"""Live progress as server-sent events: one reading for all who watch. The listener lets go of who does not take it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from backupd.web.site import Site
 MOST_VIEWERS = 60
 _EVERY_SECONDS = 0.5
 _KEEP_ALIVE_SECONDS = 15.0
-_STALLED_SECONDS = 10.0
 _CHECK_SECONDS = 15.0
 _PAUSE_SECONDS = 0.25
 
@@ -60,10 +59,9 @@ class Pulse:
 class Events:
     """The handler of the stream."""
 
-    def __init__(self, site: Site, *, stalled_seconds: float = _STALLED_SECONDS) -> None:
+    def __init__(self, site: Site) -> None:
         self._site = site
         self._pulse = Pulse(site)
-        self._stalled_seconds = stalled_seconds
         self.viewers = 0
 
     async def stream(self, request: Request) -> Response:
@@ -75,7 +73,7 @@ class Events:
         return _Stream(self, request.state.visitor.session.session_id)
 
     async def feed(self, session_id: str, send: Callable[[bytes], Awaitable[None]]) -> None:
-        """Send what changes, until the daemon stops, the session ends, or the viewer does not take it."""
+        """Send what changes, until the daemon stops or the session ends."""
         self.viewers += 1
         try:
             await self._feed(session_id, send)
@@ -89,14 +87,14 @@ class Events:
             if now - checked_at > _CHECK_SECONDS:
                 checked_at = now
                 if not await run_in_threadpool(self._holds, session_id):
-                    await self._push(send, b"event: signed-out\ndata: {}\n\n")
+                    await send(b"event: signed-out\ndata: {}\n\n")
                     return
             text = await run_in_threadpool(self._pulse.text)
             if text != said:
-                await self._push(send, f"event: state\ndata: {text}\n\n".encode())
+                await send(f"event: state\ndata: {text}\n\n".encode())
                 said, sent_at = text, now
             elif now - sent_at > _KEEP_ALIVE_SECONDS:
-                await self._push(send, b": still here\n\n")
+                await send(b": still here\n\n")
                 sent_at = now
             await self._wait()
 
@@ -105,10 +103,6 @@ class Events:
         until = time.monotonic() + _EVERY_SECONDS
         while time.monotonic() < until and not self._site.stopping.is_set():
             await asyncio.sleep(_PAUSE_SECONDS)
-
-    async def _push(self, send: Callable[[bytes], Awaitable[None]], data: bytes) -> None:
-        async with asyncio.timeout(self._stalled_seconds):
-            await send(data)
 
     def _holds(self, session_id: str) -> bool:
         try:

@@ -36,20 +36,24 @@ class Address:
 class Transport:
     """How the listener speaks: with TLS when it is given a certificate and key, and whose word it takes on clients.
 
-    `head_seconds`: how long a request's head may take to come.
+    `head_seconds`: how long a request's head may take to come. `stalled_seconds`: how long a client may take nothing of
+    what it is sent; whoever downloads can go on from there later.
     """
 
     certificate: str | None = None
     key: str | None = None
     trusted_proxies: tuple[str, ...] = ()
     head_seconds: float = 10.0
+    stalled_seconds: float = 30.0
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP whose patience ends: whoever does not send a whole request head within seconds is let go."""
+    """HTTP whose patience ends: whoever sends no whole request head, or takes nothing of an answer, is let go."""
 
     head_seconds = 10.0
+    stalled_seconds = 30.0
     _patience: asyncio.TimerHandle | None = None
+    _stalled: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -64,9 +68,20 @@ class PatientProtocol(H11Protocol):
         elif self._patience is None:
             self._patience = self.loop.call_later(self.head_seconds, self._lose_patience)
 
+    def pause_writing(self) -> None:
+        """The client does not take what it is sent: begin to wait for it to go on."""
+        super().pause_writing()
+        self._stalled = self.loop.call_later(self.stalled_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client goes on."""
+        super().resume_writing()
+        self._end_stall()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing any more."""
         self._stop_waiting()
+        self._end_stall()
         super().connection_lost(exc)
 
     def _waits_for_head(self) -> bool:
@@ -78,10 +93,20 @@ class PatientProtocol(H11Protocol):
             self._patience.cancel()
             self._patience = None
 
+    def _end_stall(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
     def _lose_patience(self) -> None:
         self._patience = None
         if self._waits_for_head():
             self.transport.abort()
+
+
+def _patient(transport: Transport) -> type[PatientProtocol]:
+    limits = {"head_seconds": transport.head_seconds, "stalled_seconds": transport.stalled_seconds}
+    return type("Patient", (PatientProtocol,), limits)
 
 
 class Listener:
@@ -105,7 +130,7 @@ class Listener:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=type("Patient", (PatientProtocol,), {"head_seconds": transport.head_seconds}),
+                http=_patient(transport),
                 ws="none",
                 lifespan="off",
                 proxy_headers=bool(transport.trusted_proxies),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -162,6 +163,28 @@ def test_client_that_does_not_finish_its_request_is_let_go(first: bytes, then: b
                 assert client.recv(4096).startswith(b"HTTP/1.1 204")
             client.sendall(then)
             assert _received(client) == b""
+    finally:
+        listener.stop()
+
+
+def test_viewer_that_takes_nothing_is_dropped() -> None:
+    """A stream that nobody reads ends, and with it everything that is kept for it."""
+    dropped = threading.Event()
+
+    async def stream(_: object, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(1000):
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        dropped.set()
+
+    listener = Listener(stream, Address("127.0.0.1", 0), transport=Transport(stalled_seconds=0.3))
+    listener.start()
+    try:
+        with socket.create_connection(("127.0.0.1", listener.address.port), timeout=10) as client:
+            client.sendall(WHOLE)
+            assert dropped.wait(10)
     finally:
         listener.stop()
 
