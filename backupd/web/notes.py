@@ -8,12 +8,16 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A sentence, its tone (`good` or `bad`), and a link where there is more to see."""
+    """A sentence, its tone (`good` or `bad`), and a link where there is more to see.
+
+    A `passing` one is worth saying only until what it tells of has ended.
+    """
 
     words: str
     tone: str = "good"
     path: str | None = None
     link: str = "See it"
+    passing: bool = False
 
 
 _NOTES = {
@@ -23,8 +27,8 @@ _NOTES = {
     "pinned": Note("Pinned: it never expires."),
     "unpinned": Note("Unpinned: it expires when its time is over."),
     "deleted": Note("Deleted."),
-    "verifying": Note("Verification has begun: every byte is read back."),
-    "cleaning": Note("Cleanup has begun."),
+    "verifying": Note("Verification has begun: every byte is read back.", passing=True),
+    "cleaning": Note("Cleanup has begun.", passing=True),
     "alone": Note("Every other session has ended."),
 }
 

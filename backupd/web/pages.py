@@ -92,7 +92,11 @@ class AdminPages:
         site, visitor = self._site, _visitor(request)
         link = site.downloads.link(backup.backup_id, visitor.session.session_id)
         site.admins.note(visitor.who, "download", request.state.address, backup_id=backup.backup_id, detail=archive)
-        return redirect_to(site.downloads.path(link, archive))
+        path = site.downloads.path(link, archive)
+        if site.place().store.presigned_url(archive, 1) is None:
+            return redirect_to(path)
+        # The archive is elsewhere, and our policy lets no form lead there, not even by a redirect: a link may.
+        return self._render(request, "ready.html", backup=backup, path=path)
 
     def preview_cleanup(self, request: Request) -> Response:
         """What a cleanup would do now, and why."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from backupd.store import DirectoryStore
 from backupd.web.ranges import Span, Unsatisfiable, read_range
 from backupd.web.signing import LINK_LIFETIME
 from tests.support.admin_site import AdminSite, press
@@ -153,6 +156,29 @@ def test_download_of_a_missing_archive_says_so(site: AdminSite) -> None:
     site.store.delete("car-audio_1.zip")
     answer = client.get(path)
     assert (answer.status_code, "missing from the store" in answer.text) == (404, True)
+
+
+class FarStore(DirectoryStore):
+    """A store that hands out links of its own, as object stores do."""
+
+    def presigned_url(self, name: str, expires_in_seconds: int) -> str | None:
+        """See `Store.presigned_url`."""
+        return f"https://bucket.example.org/{name}?for={expires_in_seconds}"
+
+
+def test_download_from_an_object_store_is_a_redirect_to_its_own_link(site: AdminSite) -> None:
+    """By a link on a page: the policy lets no form lead to another site, not even by a redirect."""
+    site.store = FarStore(site.directory / "archives")
+    client = site.signed_in()
+    page = press(client, PAGE, f"{PAGE}/download")
+    assert page.status_code == 200
+    path = re.search(r'href="(/download/[^"]+)"', page.text)
+    assert path is not None
+    answer = client.get(html.unescape(path[1]))
+    assert (answer.status_code, answer.headers["location"]) == (
+        302,
+        "https://bucket.example.org/car-audio_1.zip?for=600",
+    )
 
 
 def test_range_of_nothing_is_unsatisfiable() -> None:
