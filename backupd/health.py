@@ -36,8 +36,9 @@ class Reason:
 class HealthFacts:
     """What is known. `last_success` is the newest completed backup, `last_ended` the newest that has ended at all.
 
-    `ticked_at` is when the daemon's loop last turned, `hung` whether its worker has not moved for too long; both are
-    None where no daemon is asked. `catalog_error` is set when the catalog could not be read; then it knows nothing.
+    `drill_failed` is whether the last rehearsed restore found something wrong. `ticked_at` is when the daemon's loop
+    last turned, `hung` whether its worker has not moved for too long; both are None where no daemon is asked.
+    `catalog_error` is set when the catalog could not be read; then it knows nothing.
     """
 
     stale_after: timedelta
@@ -48,6 +49,7 @@ class HealthFacts:
     ticked_at: datetime | None = None
     hung: bool = False
     missing: int = 0
+    drill_failed: bool = False
     catalog_error: str | None = None
 
 
@@ -74,6 +76,7 @@ def assess(facts: HealthFacts, now: datetime) -> Health:
             _freshness(facts, now),
             _last_attempt(facts),
             _missing(facts),
+            _drill(facts),
         )
         if reason is not None
     ]
@@ -130,3 +133,9 @@ def _missing(facts: HealthFacts) -> Reason | None:
         return None
     some = "An archive is" if facts.missing == 1 else f"{facts.missing} archives are"
     return Reason(HealthState.DEGRADED, f"{some} missing from the store.", "See which: backupd list")
+
+
+def _drill(facts: HealthFacts) -> Reason | None:
+    if not facts.drill_failed:
+        return None
+    return Reason(HealthState.DEGRADED, "The last restore drill failed.", "See why: backupd drill")

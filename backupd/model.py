@@ -225,6 +225,11 @@ class Run:
     error: str | None = None
     hint: str | None = None
 
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether it was told to stop, or its process died, rather than failing by itself."""
+        return self.status is Status.FAILED and (self.error or "").startswith("interrupted")
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

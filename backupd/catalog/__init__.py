@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from backupd.catalog.audit import AuditEntry, AuditLog
 from backupd.catalog.catalog import LATEST, Catalog
+from backupd.catalog.facts import health_facts
 from backupd.catalog.history import SORTS, HistoryPage, HistoryQuery
 from backupd.catalog.rows import backup_from_sidecar
 from backupd.catalog.sessions import Session, Sessions, token_hash
@@ -21,5 +22,6 @@ __all__ = [
     "Sessions",
     "Statistics",
     "backup_from_sidecar",
+    "health_facts",
     "token_hash",
 ]

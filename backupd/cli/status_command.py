@@ -7,12 +7,13 @@ from datetime import timedelta
 import click
 from rich.text import Text
 
-from backupd.catalog import Catalog
+from backupd.catalog import Catalog, health_facts
 from backupd.cli.building import stale_after
 from backupd.cli.entrance import Entrance, json_option
 from backupd.cli.words import MARKS, age, instant, plural, size
 from backupd.daemon.heartbeat import Sign, living_daemon, read_sign
 from backupd.errors import ExitCode
+from backupd.health import Health, HealthState, assess
 from backupd.model import Backup
 
 _HUNG_AFTER = timedelta(minutes=5)
@@ -32,12 +33,15 @@ def status(entrance: Entrance) -> ExitCode:
     if not entrance.as_json:
         # Before the catalog is asked: that it cannot be read is no reason to say nothing of the daemon.
         _show_daemon(entrance, sign, hung=hung)
-    last = entrance.catalog.last_completed()
-    stale = last is None or now - last.created_at > stale_after(entrance.config)
+    facts = health_facts(entrance.catalog, stale_after(entrance.config))
+    last = facts.last_success
+    stale = last is None or now - last.created_at > facts.stale_after
+    health = assess(facts, now)
     if entrance.as_json:
-        entrance.show_json(_document(sign, last, hung=hung, stale=stale))
+        entrance.show_json(_document(sign, last, hung=hung, stale=stale) | _health_document(health))
     else:
         _show_last(entrance, entrance.catalog, last, stale=stale)
+        _show_health(entrance, health)
     return ExitCode.FAILED if sign is None or hung or stale else ExitCode.OK
 
 
@@ -82,6 +86,20 @@ def _show_last(entrance: Entrance, catalog: Catalog, last: Backup | None, *, sta
         reason = f": {newest.error}" if newest.error else ""
         words = f" newest backup {newest.backup_id[:8]} {age(newest.created_at, entrance.clock())}: {newest.status}"
         entrance.console.print(Text.assemble((mark, colour), words + reason))
+
+
+def _show_health(entrance: Entrance, health: Health) -> None:
+    """The same words as the health page's."""
+    for reason in health.reasons:
+        mark, colour = MARKS["problem" if reason.state is HealthState.UNHEALTHY else "warning"]
+        entrance.console.print(Text.assemble((mark, colour), f" {reason.text} {reason.remedy}"))
+
+
+def _health_document(health: Health) -> dict[str, object]:
+    return {
+        "state": str(health.state),
+        "reasons": [{"text": reason.text, "remedy": reason.remedy} for reason in health.reasons],
+    }
 
 
 def _document(sign: Sign | None, last: Backup | None, *, hung: bool, stale: bool) -> dict[str, object]:

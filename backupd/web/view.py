@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from backupd import __version__
-from backupd.catalog import Catalog
+from backupd.catalog import Catalog, health_facts
 from backupd.errors import CatalogError, StoreError
 from backupd.figures import CatalogFigures, Figures, LiveFigures
 from backupd.health import Health, HealthFacts, assess
 from backupd.log import Logger
-from backupd.model import Backup, Clock, DaemonState, Status
+from backupd.model import Backup, Clock, DaemonState
 from backupd.project import KeyKind, Traffic
 from backupd.store import Store
 
@@ -81,27 +81,18 @@ class View:
         sources = self._sources
         now, state = sources.clock(), sources.daemon()
         try:
-            catalog = self.catalog()
-            last_success = catalog.last_completed()
-            recent = catalog.backups(limit=5)
-            missing = catalog.statistics().missing
-            error = None
+            facts = health_facts(self.catalog(), sources.stale_after())
         except CatalogError as problem:
             self._note(problem)
-            last_success, recent, missing, error = None, (), 0, problem.message
-        ended = [backup for backup in recent if backup.status is not Status.IN_PROGRESS]
-        facts = HealthFacts(
-            stale_after=sources.stale_after(),
-            last_success=last_success,
-            last_ended=ended[0] if ended else None,
+            facts = HealthFacts(sources.stale_after(), catalog_error=problem.message)
+        facts = replace(
+            facts,
             running_since=state.running_since,
             started_at=state.started_at,
             ticked_at=state.ticked_at,
             hung=state.hung,
-            missing=missing,
-            catalog_error=error,
         )
-        return Standing(assess(facts, now), last_success, state, now)
+        return Standing(assess(facts, now), facts.last_success, state, now)
 
     def _catalog_figures(self) -> CatalogFigures | None:
         """The catalog's figures, worked out anew only when somebody has written to it since."""

@@ -190,6 +190,8 @@ def test_status_json_without_a_daemon_says_so(machine: Machine) -> None:
         "last_success_at": None,
         "last_success_id": None,
         "stale": True,
+        "state": "unhealthy",
+        "reasons": [{"text": "No backup has ever completed.", "remedy": "Take one: backupd backup"}],
     }
 
 

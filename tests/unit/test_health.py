@@ -113,3 +113,9 @@ def test_assess_puts_the_worst_reason_first() -> None:
     """What hurts most is read first."""
     health = assess(facts(missing=1, ticked_at=NOW - timedelta(hours=1)), NOW)
     assert [reason.state for reason in health.reasons] == [HealthState.UNHEALTHY, HealthState.DEGRADED]
+
+
+def test_assess_failed_drill_is_degraded() -> None:
+    """A backup that could not be restored in rehearsal is a reason to look, fresh as it is."""
+    health = assess(facts(drill_failed=True), NOW)
+    assert (health.state, health.reasons[0].text) == (HealthState.DEGRADED, "The last restore drill failed.")

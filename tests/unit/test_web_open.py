@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backupd.model import BackupType, Status
+from backupd.catalog import Catalog
+from backupd.model import BackupType, Run, Status, Trigger
 from tests.support.pages import NOW, Site, backup
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml"}
@@ -51,6 +52,18 @@ def test_health_for_a_browser_is_a_page_with_the_state_in_words(site: Site) -> N
     assert answer.headers["content-type"].startswith("text/html")
     for words in ("Unhealthy", "Last good backup 1 day ago", "40 hours old", "backupd check", "697,221", "18.4 MB"):
         assert words in answer.text
+
+
+def test_health_after_a_failed_drill_says_so(site: Site) -> None:
+    """A rehearsed restore that went wrong shows on the page, until one goes right."""
+    site.record(backup(1, hours_ago=10))
+    with Catalog.open(site.catalog_file) as catalog:
+        catalog.finish_run(Run("d1", "drill", Trigger.SCHEDULE, Status.FAILED, NOW - timedelta(hours=2)))
+    client = site.client()
+    assert client.get("/health").json()["reasons"][0]["text"] == "The last restore drill failed."
+    with Catalog.open(site.catalog_file) as catalog:
+        catalog.finish_run(Run("d2", "drill", Trigger.CLI, Status.COMPLETED, NOW - timedelta(hours=1)))
+    assert client.get("/health").json()["reasons"] == []
 
 
 def test_health_names_no_table_key_or_path(site: Site) -> None:
