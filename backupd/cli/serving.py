@@ -105,6 +105,7 @@ class Serving:
             runner=services.runner,
             policy=services.policy,
             timetables=services.timetables,
+            drill_reports=services.drill_reports,
             platform=services.platform,
             project=services.origin.project,
             request_backup=lambda kind, trigger: _asked(daemon, kind, trigger),

@@ -156,3 +156,40 @@ def keep(report: DrillReport, directory: Path) -> Path:
         for suffix in (".json", ".html", ".txt"):
             old.with_suffix(suffix).unlink(missing_ok=True)
     return kept
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReport:
+    """A report that was kept, as the pages show it."""
+
+    backup_id: str
+    ok: bool
+    started_at: datetime
+    seconds: float
+    rows: int
+    tables: int
+    problems: tuple[str, ...]
+    kept_as_json: tuple[str, ...]
+
+
+def read_reports(directory: Path, *, limit: int = 20) -> tuple[KeptReport, ...]:
+    """The reports kept in `directory`, newest first. What is not a whole report is passed over."""
+    found = (_kept(file) for file in sorted(directory.glob("*.json"), reverse=True)[:limit])
+    return tuple(report for report in found if report is not None)
+
+
+def _kept(file: Path) -> KeptReport | None:
+    try:
+        values: dict[str, Any] = json.loads(file.read_bytes())
+        return KeptReport(
+            backup_id=str(values["backup_id"]),
+            ok=bool(values["ok"]),
+            started_at=datetime.fromisoformat(values["started_at"]),
+            seconds=float(values["seconds"]),
+            rows=int(values["rows"]),
+            tables=len(values["tables"]),
+            problems=tuple(map(str, values["problems"])),
+            kept_as_json=tuple(f"{table['name']}.{one}" for table in values["tables"] for one in table["kept_as_json"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -133,6 +133,7 @@ def _admin_routes(site: Site) -> Iterator[BaseRoute]:
     yield _route(site, "/backups/{backup_id}/download", POST=pages.download)
     yield _route(site, "/backups/{backup_id}/delete", GET=pages.confirm_delete, POST=pages.delete)
     yield _route(site, "/cleanup", GET=pages.preview_cleanup, POST=pages.clean_up)
+    yield _route(site, "/drills", GET=pages.drills)
     yield _route(site, "/audit", GET=pages.audit)
     yield _route(site, "/sessions/end-others", POST=pages.end_others)
     yield Route("/events", events.stream, methods=["GET"])

@@ -1,4 +1,4 @@
-"""The pages of an admin: dashboard, one backup, cleanup, audit; and what their buttons do."""
+"""The pages of an admin: dashboard, one backup, cleanup, drills, audit; and what their buttons do."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, cast
 from starlette.requests import Request
 from starlette.responses import Response
 
+from backupd.drill.report import read_reports
 from backupd.model import Backup, BackupType, Status, Trigger
 from backupd.retention import Action
 from backupd.web.admins import Visitor
@@ -123,6 +124,11 @@ class AdminPages:
         self._require_idle()
         self._deeds(request).clean_up()
         return redirect_to("/cleanup?note=cleaning")
+
+    def drills(self, request: Request) -> Response:
+        """What the last rehearsed restores have shown."""
+        drills = read_reports(self._site.place().drill_reports)
+        return self._render(request, "drills.html", drills=drills, here="/drills")
 
     def audit(self, request: Request) -> Response:
         """Who did what."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from backupd.catalog import Catalog
 from backupd.log import Logger
@@ -26,7 +27,8 @@ class Asked:
 class Workplace:
     """The parts of one configuration. Asked for anew at each request: a reload may exchange them.
 
-    `catalog` is the daemon's own, for what is done under the lock of `runner`; `project` is the host of the project.
+    `catalog` is the daemon's own, for what is done under the lock of `runner`; `project` is the host of the project,
+    `drill_reports` the directory where reports of drills are kept.
     """
 
     catalog: Catalog
@@ -34,6 +36,7 @@ class Workplace:
     runner: Runner
     policy: Policy
     timetables: Mapping[str, Timetable]
+    drill_reports: Path
     platform: str
     project: str
     request_backup: Callable[[BackupType, Trigger], Asked]

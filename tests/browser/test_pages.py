@@ -194,7 +194,7 @@ def test_phone_shows_everything_without_scrolling_sideways(visit: Visit) -> None
     """At 360 pixels."""
     with visit.admin(**PHONE) as page:
         backup_id = create(page)
-        for path in ("/", "/audit", "/cleanup", f"/backups/{backup_id}", f"/backups/{backup_id}/delete"):
+        for path in ("/", "/audit", "/drills", "/cleanup", f"/backups/{backup_id}/delete"):
             page.goto(path)
             assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
 
@@ -219,7 +219,15 @@ def test_pages_have_no_serious_accessibility_fault(visit: Visit, axe: Path, look
         found["/login"] = faults(page, axe)
         sign_in_with_token(page)
         backup_id = create(page)
-        for path in ("/", "/audit", "/cleanup", f"/backups/{backup_id}", f"/backups/{backup_id}/delete", "/nowhere"):
+        for path in (
+            "/",
+            "/audit",
+            "/drills",
+            "/cleanup",
+            f"/backups/{backup_id}",
+            f"/backups/{backup_id}/delete",
+            "/nowhere",
+        ):
             page.goto(path)
             found[path] = faults(page, axe)
     assert {path: some for path, some in found.items() if some} == {}

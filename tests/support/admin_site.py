@@ -185,6 +185,7 @@ class AdminSite:
                 "daily_backup": Timetable(time(2), ZoneInfo("UTC")),
                 "weekly_cleanup": Timetable(time(3), ZoneInfo("UTC"), 6),
             },
+            drill_reports=self.directory / "drills",
             platform="Car Audio Competition Platform",
             project="xyz.supabase.co",
             request_backup=self._request,

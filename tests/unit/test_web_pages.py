@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -296,3 +297,26 @@ def test_first_paint_needs_little(site: AdminSite) -> None:
     total = len(page.encode()) + sum(len(client.get(part).content) for part in parts)
     assert len(parts) == 5
     assert total < 100_000
+
+
+def test_drills_shows_what_was_found_newest_first(site: AdminSite) -> None:
+    """A failed rehearsal with its problems, in words that cannot break out of the page."""
+    directory = site.directory / "drills"
+    directory.mkdir()
+    found: list[tuple[int, list[str]]] = [(1, []), (2, ["users: <b>2 missing</b>"])]
+    for number, problems in found:
+        report = {
+            "backup_id": f"0000000{number}-0000",
+            "ok": not problems,
+            "started_at": f"2026-11-2{number}T04:00:00+00:00",
+            "seconds": 12.0,
+            "rows": 697_221,
+            "problems": problems,
+            "tables": [{"name": "users", "kept_as_json": []}],
+        }
+        (directory / f"2026112{number}T040000Z_0000000{number}.json").write_text(json.dumps(report))
+    (directory / "broken.json").write_text("{")
+    page = site.signed_in().get("/drills").text
+    assert page.index("00000002") < page.index("00000001")
+    assert "users: &lt;b&gt;2 missing&lt;/b&gt;" in page
+    assert "697,221 rows" in page
