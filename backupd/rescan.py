@@ -277,7 +277,7 @@ def _read_through(reader: ArchiveReader, member: str, should_stop: ShouldStop) -
     sha256 = hashlib.sha256()
     for chunk in reader.member_chunks(member):
         if should_stop():
-            raise Interrupted(f"stopped while reading {member}")
+            raise Interrupted(f"interrupted while reading {member}")
         sha256.update(chunk)
     return sha256.hexdigest()
 

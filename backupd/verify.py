@@ -207,7 +207,7 @@ class _Verification:
 
     def _stop_if_told(self, name: str) -> None:
         if self._should_stop():
-            raise Interrupted(f"stopped while reading {name} back")
+            raise Interrupted(f"interrupted while reading {name} back")
 
     def _add(self, where: str, what: str) -> None:
         self._problems.append(Problem(where, what))

@@ -52,7 +52,7 @@ class ChecksummedFile(io.BufferedIOBase):
         self._file.seek(self._hashed)
         while block := self._file.read(_BLOCK_BYTES):
             if should_stop():
-                raise Interrupted("stopped while taking the checksum of the archive")
+                raise Interrupted("interrupted while taking the checksum of the archive")
             self._hash(block)
         return self._sha256.hexdigest()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.data import BenchProject, Layout
-from tests.benchmarks.subjects import BARE, Order, Subject
+from tests.benchmarks.subjects import BARE, RECIPE, Order, Subject
 
 Report = Callable[[str], None]
 
@@ -64,8 +64,9 @@ def ratio(measured: Measured, base: Measured, value: Callable[[Cost], float]) ->
 def measure_all(
     project: BenchProject, wanted: Mapping[str, Subject], *, repeat: int, scratch: Path, report: Report
 ) -> list[Measured]:
-    """Measure each of `wanted` in `repeat` rounds, after one bare fetch that warms the server up."""
-    measure(wanted[BARE], project, scratch)
+    """Measure each of `wanted` in `repeat` rounds, once the server is warm: its caches, and all its connections."""
+    for name in (BARE, RECIPE):
+        measure(wanted[name], project, scratch)
     costs: dict[str, list[Cost]] = {name: [] for name in wanted}
     for number in range(1, repeat + 1):
         for name, subject in wanted.items():

@@ -212,7 +212,7 @@ def test_verify_told_to_stop_is_interrupted_between_chunks() -> None:
     """A verification stops soon after it is asked to."""
     data, _ = write_archive({USERS: [b'{"v":"%d"}' % n for n in range(100_000)]})
     asked = iter([False, False, False, True])
-    with pytest.raises(Interrupted, match=f"stopped while reading {USERS_FILE} back"):
+    with pytest.raises(Interrupted, match=f"interrupted while reading {USERS_FILE} back"):
         verify_archive(io.BytesIO(data), should_stop=lambda: next(asked))
 
 
