@@ -36,8 +36,11 @@ class Scale:
 
 _INTEGER = Scale(int, str)
 _UUID = Scale(lambda text: UUID(text).int, lambda number: str(UUID(int=number)))
-SCALES = {"smallint": _INTEGER, "integer": _INTEGER, "bigint": _INTEGER, "uuid": _UUID}
-"""The types of key whose ranges can be cut by arithmetic."""
+SCALES = {
+    **dict.fromkeys(("int16", "int32", "int64", "smallint", "integer", "bigint"), _INTEGER),
+    "uuid": _UUID,
+}
+"""The types of key whose ranges can be cut by arithmetic. PostgREST calls a bigint `int64`, and did not always."""
 
 
 @dataclass(frozen=True, slots=True)

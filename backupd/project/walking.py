@@ -25,7 +25,8 @@ LARGEST_ROW_BYTES = 512 << 20
 
 _UNSORTABLE = frozenset({"json", "xml", "point", "line", "lseg", "box", "path", "polygon", "circle"})
 _PLAIN_TYPES = frozenset(
-    {"smallint", "integer", "bigint", "numeric", "real", "double precision", "boolean", "text", "character varying"}
+    {"int16", "int32", "int64"}
+    | {"smallint", "integer", "bigint", "numeric", "real", "double precision", "boolean", "text", "character varying"}
     | {"character", "uuid", "bytea", "date", "time without time zone", "time with time zone", "interval", "jsonb"}
     | {"timestamp without time zone", "timestamp with time zone"}
 )
