@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,8 +13,11 @@ from backupd.catalog import Catalog
 from backupd.config import Config
 from backupd.errors import BackupdError, ProjectError, StoreError, TableUnreadable
 from backupd.model import Clock, Table
+from backupd.notify import DeliveryFailure
 from backupd.project import Discovery, KeyKind, Project, TableMeasure
+from backupd.slots import Timetable
 from backupd.store import Store
+from backupd.words import plural
 
 _PROBE_NAME = "backupd-check-probe"
 _SKEW_WORTH_A_WARNING = timedelta(seconds=30)
@@ -45,6 +48,32 @@ def check_config(config: Config) -> Iterator[Finding]:
     yield Finding("configuration", Verdict.OK, str(config.file) if config.file else "no file; environment and defaults")
     for warning in config.warnings:
         yield Finding("configuration", Verdict.WARNING, warning)
+
+
+def check_schedule(timetables: Mapping[str, Timetable]) -> Iterator[Finding]:
+    """Say when the daemon does what, in words."""
+    for job, timetable in timetables.items():
+        words = f"{job.replace('_', ' ')} {timetable.words()} ({timetable.timezone})"
+        yield Finding("schedule", Verdict.OK, words)
+
+
+def check_notifications(config: Config, send: Callable[[], tuple[DeliveryFailure, ...]] | None) -> Iterator[Finding]:
+    """Look at whether anybody would be told; `send` sends a test message to every address."""
+    section = config.section("notify")
+    count = len(section["urls"])
+    if not count and not section["ping_url"]:
+        remedy = "Set notify.urls or notify.ping_url, or watch /metrics with the rules of `backupd monitoring`."
+        yield Finding("notifications", Verdict.WARNING, "nobody is told when a backup fails", remedy)
+        return
+    switch = "a dead-man switch" if section["ping_url"] else "no dead-man switch"
+    yield Finding("notifications", Verdict.OK, f"messages go to {plural(count, 'destination')}, {switch}")
+    if send is None:
+        return
+    failures = send()
+    for failure in failures:
+        yield Finding("notifications", Verdict.PROBLEM, f"{failure.target}: {failure.reason}", "Mend notify.urls.")
+    if count and not failures:
+        yield Finding("notifications", Verdict.OK, "a test message was taken by every address")
 
 
 def check_catalog(catalog: Catalog, now: datetime) -> Iterator[Finding]:

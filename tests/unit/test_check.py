@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import cast
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from backupd.catalog import Catalog
-from backupd.check import Verdict, check_catalog, check_config, check_project, check_store
+from backupd.check import (
+    Verdict,
+    check_catalog,
+    check_config,
+    check_notifications,
+    check_project,
+    check_schedule,
+    check_store,
+)
 from backupd.config import load_config
 from backupd.errors import ProjectUnreachable, StoreError, TableUnreadable
 from backupd.model import StoredObject, Table, TableName
+from backupd.notify import DeliveryFailure
 from backupd.project import Discovery, KeyKind, Project, ServiceAnswer, TableMeasure, Unreadable
+from backupd.slots import Timetable
 from tests.support.archives import make_table
 from tests.support.backup_rows import backup_row
 from tests.support.stores import MemoryStore
@@ -171,3 +182,37 @@ def test_check_of_the_configuration_repeats_its_warnings() -> None:
     """A URL without encryption is pointed out here as well."""
     findings = list(check_config(load_config({"SUPABASE_URL": "http://h.co"})))
     assert [finding.verdict for finding in findings] == [Verdict.OK, Verdict.WARNING]
+
+
+def test_check_schedule_says_each_job_in_words() -> None:
+    """What the daemon does when, with the time zone."""
+    (found,) = check_schedule({"daily_backup": Timetable(time(2), ZoneInfo("Europe/Berlin"))})
+    assert found.text == "daily backup daily at 02:00 (Europe/Berlin)"
+
+
+def test_check_notifications_without_any_warns_that_nobody_is_told() -> None:
+    """Silence is what people fear; so it is said."""
+    (found,) = check_notifications(load_config({}), None)
+    assert (found.verdict, found.text) == (Verdict.WARNING, "nobody is told when a backup fails")
+
+
+def test_check_notifications_sends_only_when_asked() -> None:
+    """A look does not wake anybody."""
+    found = list(check_notifications(load_config({"BACKUPD_NOTIFY__URLS": "json://127.0.0.1/"}), None))
+    assert [one.text for one in found] == ["messages go to 1 destination, no dead-man switch"]
+
+
+def test_check_notifications_that_arrive_are_said_to() -> None:
+    """The test message was taken."""
+    found = list(check_notifications(load_config({"BACKUPD_NOTIFY__URLS": "json://127.0.0.1/"}), lambda: ()))
+    assert found[-1].text == "a test message was taken by every address"
+
+
+def test_check_notifications_that_do_not_arrive_are_problems() -> None:
+    """Each by its place in the settings."""
+    failures = (DeliveryFailure("notify.urls, json (number 1)", "no answer within 10 s"),)
+    found = list(check_notifications(load_config({"BACKUPD_NOTIFY__URLS": "json://127.0.0.1/"}), lambda: failures))
+    assert (found[-1].verdict, found[-1].text) == (
+        Verdict.PROBLEM,
+        "notify.urls, json (number 1): no answer within 10 s",
+    )
