@@ -162,7 +162,9 @@ def test_write_again_replaces_units_and_never_a_configuration(tmp_path: Path) ->
     assert [file.verb(tmp_path) for file in plan.files] == ["unchanged", "leave"]
 
 
-@pytest.mark.parametrize("place", [str(Path("/", "root", "venv", "backupd")), "/home/anna/backupd", "/tmp/venv/bin/backupd"])
+@pytest.mark.parametrize(
+    "place", [str(Path("/", "root", "venv", "backupd")), "/home/anna/backupd", "/tmp/venv/bin/backupd"]
+)
 def test_unreachable_names_places_the_unit_hides(place: str) -> None:
     """What `ProtectHome=` and `PrivateTmp=` hide cannot be started, and systemd's own message does not say why."""
     (words,) = unreachable((Path(place),))
