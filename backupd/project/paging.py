@@ -162,6 +162,11 @@ class PageSize:
         self._ceiling = self.most_rows
         self.rows = min(self.rows, self.most_rows)
 
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the server ran out of time, and has not been seen to manage whole pages since."""
+        return self._ceiling < self.most_rows
+
     def received(self, rows: int, size_bytes: int) -> None:
         """Learn from a page that came."""
         self._good_pages += 1

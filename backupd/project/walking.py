@@ -35,7 +35,8 @@ _NOT_WRITABLE = "jsonb"
 
 _PAGES_BEFORE_SHARING = 4
 _PAGES_WORTH_SHARING = 4
-"""Several readers are worth their while from eight pages on."""
+_ROWS_WORTH_SHARING = 4000
+"""Several readers are worth their while from eight pages on, unless the pages are small."""
 
 _SLOW_QUERY_HINT = (
     "In the SQL editor: alter role service_role set statement_timeout = '60s'; then: notify pgrst, 'reload config';"
@@ -144,14 +145,15 @@ class Walk:
         """What is left of the table behind `rows`, None where one reader does as well."""
         types = {column.name: column.type for column in self._table.columns}
         scale = SCALES.get(types.get(columns[0], "")) if len(columns) == 1 else None
-        if scale is None:
+        if scale is None or self._fetcher.is_held_back:
             return None
         seen = KeyRange(columns[0], scale, after=0, until=None, end=0)
         first, last = seen.key(rows[0]), seen.key(rows[-1])
         left = KeyRange(columns[0], scale, last, None, last, len(rows) / max(last - first, 1))
         end = self._last_key(left)
         left = replace(left, end=end)
-        return left if worth_sharing(left, _PAGES_WORTH_SHARING * len(rows)) else None
+        is_large = left.expected_rows >= _ROWS_WORTH_SHARING
+        return left if is_large and worth_sharing(left, _PAGES_WORTH_SHARING * len(rows)) else None
 
     def _last_key(self, left: KeyRange) -> int:
         """The last key there is now. A table that will not say is read by one reader."""
@@ -237,6 +239,11 @@ class _Fetcher:
         """Another one that knows as much as this one, for a reader that must stop in one more case."""
         connection = self._connection.stopping_also(condition)
         return _Fetcher(connection, self._table, copy.copy(self._size), self._without, turn)
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether the server has trouble with one reader already."""
+        return self._size.is_held_back
 
     def end_turn(self) -> None:
         """The page fetched last has been handed on."""
